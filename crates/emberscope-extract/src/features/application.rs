@@ -1,0 +1,101 @@
+//! The run as a whole.
+
+use std::collections::BTreeMap;
+
+use emberscope_run::{ExecutorId, Run, StageKey, StageStatus};
+
+use super::executor::ExecutorSummary;
+use super::metric::Metric;
+use super::stage::{StageSummary, TaskCounts};
+use super::timeline::Timeline;
+
+/// A run in numbers.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ApplicationSummary {
+    /// From start to end (or as far as it was seen) in ms.
+    pub wall_clock_ms: Option<u64>,
+    /// Core-milliseconds held by executors; `None` when no executor says its cores or its start.
+    pub core_ms_held: Option<u64>,
+    /// Core-milliseconds used: task-milliseconds times `spark.task.cpus`.
+    pub core_ms_used: u64,
+    /// Attempts by how they ended.
+    pub tasks: TaskCounts,
+    /// Jobs, failed jobs.
+    pub jobs: u64,
+    /// Jobs that failed.
+    pub failed_jobs: u64,
+    /// Stage attempts that ran.
+    pub stage_attempts: u64,
+    /// Stage attempts that failed.
+    pub failed_stage_attempts: u64,
+    /// Stages that were skipped.
+    pub skipped_stages: u64,
+    /// Executors that were added (the driver of a cluster is none).
+    pub executors: u64,
+    /// The most task slots there were at the launch of any stage; `None` when not known.
+    pub slots_max: Option<u64>,
+    sums: BTreeMap<Metric, u64>,
+}
+
+impl ApplicationSummary {
+    pub(super) fn of(
+        run: &Run,
+        stages: &BTreeMap<StageKey, StageSummary>,
+        executors: &BTreeMap<ExecutorId, ExecutorSummary>,
+        timeline: &Timeline,
+    ) -> Self {
+        let cpus = run.environment.spark.integer("spark.task.cpus").ok().flatten().unwrap_or(1).max(1) as u64;
+        let mut summary = Self {
+            wall_clock_ms: run.application.wall_clock().map(|ms| ms.0),
+            core_ms_held: run
+                .worker_executors()
+                .filter_map(|executor| executors.get(&executor.id)?.core_ms)
+                .fold(None, |sum: Option<u64>, ms| Some(sum.unwrap_or(0).saturating_add(ms))),
+            core_ms_used: timeline.task_ms.saturating_mul(cpus),
+            jobs: run.jobs.len() as u64,
+            failed_jobs: run
+                .jobs
+                .values()
+                .filter(|job| matches!(job.result, Some(emberscope_run::JobResult::Failed(_))))
+                .count() as u64,
+            executors: run.worker_executors().count() as u64,
+            slots_max: stages.values().filter_map(|stage| stage.slots).max(),
+            ..Self::default()
+        };
+        for stage in stages.values() {
+            match stage.status {
+                StageStatus::Skipped | StageStatus::Pending => summary.skipped_stages += 1,
+                StageStatus::Failed => {
+                    summary.stage_attempts += 1;
+                    summary.failed_stage_attempts += 1;
+                }
+                StageStatus::Complete | StageStatus::Running => summary.stage_attempts += 1,
+            }
+            summary.tasks.ended += stage.tasks.ended;
+            summary.tasks.succeeded += stage.tasks.succeeded;
+            summary.tasks.failed += stage.tasks.failed;
+            summary.tasks.killed += stage.tasks.killed;
+            summary.tasks.resubmitted += stage.tasks.resubmitted;
+            summary.tasks.running += stage.tasks.running;
+            summary.tasks.speculative += stage.tasks.speculative;
+            for &metric in Metric::ALL {
+                if let Some(value) = stage.sum(metric) {
+                    let sum = summary.sums.entry(metric).or_default();
+                    *sum = sum.saturating_add(value);
+                }
+            }
+        }
+        summary
+    }
+
+    /// The sum of a metric over all attempts of the run; `None` when none reports it.
+    pub fn sum(&self, metric: Metric) -> Option<u64> {
+        self.sums.get(&metric).copied()
+    }
+
+    /// Core-milliseconds used over held; `None` when the latter are not known.
+    pub fn utilisation(&self) -> Option<f64> {
+        let held = self.core_ms_held.filter(|&held| held > 0)?;
+        Some(self.core_ms_used as f64 / held as f64)
+    }
+}

@@ -1,0 +1,21 @@
+//! The rules: what someone thought of. Each is one file with metadata, documentation, thresholds, check and advice.
+//!
+//! A rule is a pure function of a run and its features. A rule that lacks its input says so ([`Outcome::Skipped`]); it
+//! is never silently clear. Every rule has a floor below which a pattern costs nobody anything.
+
+mod assess;
+mod finding;
+mod problem;
+mod rule;
+mod rules;
+mod settings;
+#[cfg(test)]
+mod testing;
+pub mod words;
+
+pub use assess::{Assessment, DetectorConfig, Skipped, assess, rank};
+pub use finding::{Advice, Consequence, Detector, Evidence, Finding, Harm, Savings, Severity, Subject, Value};
+pub use problem::Problem;
+pub use rule::{Context, Outcome, Rule, Threshold};
+pub use rules::RULES;
+pub use settings::{Setting, Settings};

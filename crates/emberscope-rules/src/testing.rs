@@ -1,0 +1,246 @@
+//! Runs made by hand for the tests of the rules: tasks are laid on executors' cores in the order they are given.
+
+use emberscope_extract::features::Features;
+use emberscope_run::{
+    Executor, ExecutorId, Job, JobId, JobResult, Run, StageAttempt, StageId, StageKey, TaskColumn, TaskEndKind, TaskRow,
+    TaskStatus, Timestamp,
+};
+
+use crate::finding::Finding;
+use crate::rule::{Context, Outcome, Rule};
+use crate::settings::Settings;
+
+/// The application's start in every test run.
+pub(crate) const START: i64 = 1_700_000_000_000;
+
+/// A run under construction: Spark 3.5 with a known, empty environment, one job of all its stages.
+#[derive(Debug, Clone)]
+pub(crate) struct RunBuilder {
+    /// The run so far; tests may change what the builder has no method for.
+    pub(crate) run: Run,
+    /// Where the next stage begins, in ms since the start.
+    pub(crate) now: i64,
+    next_task: u64,
+}
+
+/// A run that begins now and has nothing yet.
+pub(crate) fn run() -> RunBuilder {
+    let mut run = Run::default();
+    run.application.id = Some("app-test".to_owned());
+    run.application.spark_version = Some("3.5.1".to_owned());
+    run.application.started_at = Some(Timestamp(START));
+    run.environment.known = true;
+    RunBuilder { run, now: 0, next_task: 0 }
+}
+
+impl RunBuilder {
+    /// Sets a Spark property.
+    pub(crate) fn set(mut self, key: &str, value: &str) -> Self {
+        self.run.environment.spark.set(key, value);
+        self
+    }
+
+    /// Adds an executor that is there from the start, on a host of its own.
+    pub(crate) fn executor(mut self, id: &str, cores: u64) -> Self {
+        let executor = Executor {
+            id: ExecutorId::from(id),
+            host: Some(format!("host-{id}")),
+            cores: Some(cores),
+            added_at: Some(Timestamp(START)),
+            ..Executor::default()
+        };
+        self.run.executor_names.push(executor.id.clone());
+        self.run.host_names.push(format!("host-{id}"));
+        self.run.executors.insert(executor.id.clone(), executor);
+        self
+    }
+
+    /// Lets `ms` go by without a task.
+    pub(crate) fn idle(mut self, ms: i64) -> Self {
+        self.now += ms;
+        self
+    }
+
+    /// Adds a stage (attempt 0) whose tasks `fill` gives; it begins when the last one ended. Tasks are laid on the core
+    /// that is free first, round robin over the executors, unless they name theirs.
+    pub(crate) fn stage(self, id: u64, fill: impl FnOnce(&mut StageBuilder)) -> Self {
+        self.stage_attempt(id, 0, fill)
+    }
+
+    /// The same for any attempt.
+    pub(crate) fn stage_attempt(mut self, id: u64, attempt: u32, fill: impl FnOnce(&mut StageBuilder)) -> Self {
+        let mut builder = StageBuilder::default();
+        fill(&mut builder);
+        let key = StageKey { stage_id: StageId(id), attempt };
+        let start = START + self.now;
+        let mut cores: Vec<(i64, usize)> = Vec::new();
+        let most = self.run.executors.values().filter_map(|executor| executor.cores).max().unwrap_or(0);
+        for round in 0..most {
+            for (index, name) in self.run.executor_names.iter().enumerate() {
+                if self.run.executors.get(name).and_then(|e| e.cores).is_some_and(|cores| round < cores) {
+                    cores.push((start, index));
+                }
+            }
+        }
+        let mut stage = StageAttempt {
+            key,
+            name: format!("stage{id} at Main.scala:{id}"),
+            num_tasks: builder.tasks.len() as u64,
+            submitted_at: Some(Timestamp(start)),
+            task_type: Some("ShuffleMapTask".to_owned()),
+            ..StageAttempt::default()
+        };
+        stage.job_ids.insert(JobId(0));
+        let mut end = start;
+        for task in builder.tasks {
+            let mut row = task.row;
+            let wanted = task.executor.and_then(|id| self.run.executor_names.iter().position(|name| name.0 == id));
+            let free = cores.iter_mut().filter(|(_, e)| wanted.is_none_or(|wanted| wanted == *e)).min_by_key(|core| core.0);
+            let (launch, executor) = match free {
+                Some(core) => {
+                    let at = *core;
+                    core.0 += task.duration_ms as i64;
+                    at
+                }
+                None => (start, 0),
+            };
+            let finish = launch + task.duration_ms as i64;
+            row.set(TaskColumn::TaskId, self.next_task);
+            row.set(TaskColumn::LaunchTime, launch as u64);
+            row.set(TaskColumn::FinishTime, finish as u64);
+            row.set(TaskColumn::Executor, executor as u64);
+            row.set(TaskColumn::Host, executor as u64);
+            self.next_task += 1;
+            end = end.max(finish);
+            stage.tasks.push(row);
+        }
+        stage.tasks.seal();
+        stage.completed_at = Some(Timestamp(end));
+        stage.tasks_started = stage.num_tasks;
+        self.now = end - START;
+        builder.edit.into_iter().for_each(|edit| edit(&mut stage));
+        self.run.stages.insert(key, stage);
+        self
+    }
+
+    /// Changes the run directly.
+    pub(crate) fn with(mut self, edit: impl FnOnce(&mut Run)) -> Self {
+        edit(&mut self.run);
+        self
+    }
+
+    /// The finished run: the job and the application end with the last stage.
+    pub(crate) fn build(&self) -> Run {
+        let mut run = self.run.clone();
+        let end = Timestamp(START + self.now);
+        run.application.ended_at.get_or_insert(end);
+        run.application.last_event_at = Some(end);
+        run.jobs.entry(JobId(0)).or_insert_with(|| Job {
+            id: JobId(0),
+            submitted_at: Some(Timestamp(START)),
+            completed_at: Some(end),
+            result: Some(JobResult::Succeeded),
+            stage_ids: self.run.stages.keys().map(|key| key.stage_id).collect(),
+            ..Job::default()
+        });
+        run
+    }
+}
+
+/// A stage under construction.
+#[derive(Default)]
+pub(crate) struct StageBuilder {
+    tasks: Vec<TaskBuilder>,
+    edit: Vec<Box<dyn FnOnce(&mut StageAttempt)>>,
+}
+
+impl StageBuilder {
+    /// Adds a task of a partition: successful, 100 ms, with zero for the metrics that every task has.
+    pub(crate) fn task(&mut self, partition: u64) -> &mut TaskBuilder {
+        let mut row = TaskRow::default();
+        row.set(TaskColumn::Partition, partition);
+        row.set(TaskColumn::Attempt, 0);
+        row.set(TaskColumn::Speculative, 0);
+        row.set(TaskColumn::Status, TaskStatus::Success.code());
+        row.set(TaskColumn::EndReason, TaskEndKind::Success.code());
+        self.tasks.push(TaskBuilder { row, duration_ms: 100, executor: None });
+        let last = self.tasks.len() - 1;
+        &mut self.tasks[last]
+    }
+
+    /// Changes the stage attempt directly when it is finished.
+    pub(crate) fn with(&mut self, edit: impl FnOnce(&mut StageAttempt) + 'static) {
+        self.edit.push(Box::new(edit));
+    }
+}
+
+/// A task under construction.
+pub(crate) struct TaskBuilder {
+    row: TaskRow,
+    duration_ms: u64,
+    executor: Option<String>,
+}
+
+impl TaskBuilder {
+    /// Its duration; the run time is the same and the CPU time too, unless set afterwards.
+    pub(crate) fn duration_ms(&mut self, ms: u64) -> &mut Self {
+        self.duration_ms = ms;
+        self
+    }
+
+    /// Sets run time, CPU time, deserialize and result serialization times and GC time: a task with metrics.
+    pub(crate) fn metrics(&mut self, run_ms: u64, cpu_ms: u64, gc_ms: u64) -> &mut Self {
+        self.set(TaskColumn::ExecutorRunTime, run_ms)
+            .set(TaskColumn::ExecutorCpuTime, cpu_ms * 1_000_000)
+            .set(TaskColumn::JvmGcTime, gc_ms)
+            .set(TaskColumn::ExecutorDeserializeTime, 0)
+            .set(TaskColumn::ResultSerializationTime, 0)
+    }
+
+    /// Bytes and records read from shuffles on the same host.
+    pub(crate) fn shuffle_read(&mut self, bytes: u64, records: u64) -> &mut Self {
+        self.set(TaskColumn::ShuffleLocalBytesRead, bytes)
+            .set(TaskColumn::ShuffleRemoteBytesRead, 0)
+            .set(TaskColumn::ShuffleRecordsRead, records)
+    }
+
+    /// Bytes and records read from storage.
+    pub(crate) fn input(&mut self, bytes: u64, records: u64) -> &mut Self {
+        self.set(TaskColumn::InputBytes, bytes).set(TaskColumn::InputRecords, records)
+    }
+
+    /// The executor it runs on.
+    pub(crate) fn on(&mut self, executor: &str) -> &mut Self {
+        self.executor = Some(executor.to_owned());
+        self
+    }
+
+    /// How it ended.
+    pub(crate) fn status(&mut self, status: TaskStatus, reason: TaskEndKind) -> &mut Self {
+        self.set(TaskColumn::Status, status.code()).set(TaskColumn::EndReason, reason.code())
+    }
+
+    /// Any column.
+    pub(crate) fn set(&mut self, column: TaskColumn, value: u64) -> &mut Self {
+        self.row.set(column, value);
+        self
+    }
+}
+
+/// What a rule says of a run.
+pub(crate) fn outcome(rule: &Rule, builder: &RunBuilder) -> Outcome {
+    let run = builder.build();
+    let features = Features::of(&run);
+    let settings = Settings::of_run(&run);
+    let none = std::collections::BTreeMap::new();
+    (rule.check)(&Context::new(&run, &features, &settings, &none))
+}
+
+/// The findings of a rule on a run; none when it is clear. Panics when the rule was skipped.
+pub(crate) fn check(rule: &Rule, builder: &RunBuilder) -> Vec<Finding> {
+    match outcome(rule, builder) {
+        Outcome::Clear => Vec::new(),
+        Outcome::Found(findings) => findings,
+        Outcome::Skipped { missing } => panic!("skipped for want of {missing:?}"),
+    }
+}
