@@ -22,6 +22,9 @@ mod snappy;
 pub(crate) mod source;
 mod zstd;
 
+#[cfg(test)]
+mod tests;
+
 
 pub use decoder::{Decoded, Decoder, Loss, decode_all, open};
 pub use error::{FramingError, FramingErrorKind};

@@ -64,17 +64,23 @@ impl Decode for Zstd {
                     return Ok(Step::Damage(FramingErrorKind::Corrupt(text.into())));
                 }
             }
-            if there < wanted {
+            if there == 0 {
                 return Ok(Step::Damage(FramingErrorKind::Truncated));
             }
             input
         };
+        // A log that is still written ends behind a block, where the decompressor asks for the next block's header too: it gets
+        // what there is, and the stream is cut when nothing comes of it.
+        let last = !self.flush && input.len() < self.wants.unwrap_or(FRAME_START_BYTES);
         let room = out.len();
         let mut input = InBuffer::around(input);
         let mut output = OutBuffer::around(out);
         match self.context.decompress_stream(&mut output, &mut input) {
             Ok(wants) => {
                 let (used, written) = (input.pos, output.pos());
+                if last && written == 0 && wants > 0 {
+                    return Ok(Step::Damage(FramingErrorKind::Truncated));
+                }
                 source.consume(used);
                 self.wants = Some(wants).filter(|wants| *wants > 0);
                 self.flush = self.wants.is_some() && written == room;

@@ -15,6 +15,9 @@ mod layout;
 mod names;
 mod part;
 
+#[cfg(test)]
+mod tests;
+
 
 pub use discover::{DiscoverLimits, Discovery, discover};
 pub use error::{InputError, InputIssue, InputIssueKind};
