@@ -4,6 +4,8 @@ mod data_skew;
 mod gc_pressure;
 mod memory_spill;
 mod shuffle_fetch_wait;
+mod slow_executor;
+mod straggler_task;
 mod too_few_partitions;
 mod too_many_partitions;
 
@@ -12,6 +14,8 @@ use crate::rule::Rule;
 /// Every rule, in the order of the vocabulary.
 pub static RULES: &[&Rule] = &[
     &data_skew::RULE,
+    &straggler_task::RULE,
+    &slow_executor::RULE,
     &too_few_partitions::RULE,
     &too_many_partitions::RULE,
     &memory_spill::RULE,
