@@ -178,18 +178,23 @@ def gather(names: list[str], work: Path, to: Path) -> None:
         shutil.copytree(work / "logs" / name, to, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*"))
 
 
-def compact(target: Path, work: Path) -> None:
-    """Let a History Server compact the rolling log, and keep what it leaves."""
+def compact(place: Path, work: Path, *, compressed: bool) -> None:
+    """Let a History Server compact the rolling log, and keep what it leaves.
+
+    Whether the compacted part is compressed follows the History Server's settings, not the log's: without
+    compression it is plain text under a name that ends in `.zstd.compact`.
+    """
     logs = work / "compacting"
     gather(["rolling"], work, logs)
     conf = {
         "spark.history.fs.eventLog.rolling.maxFilesToRetain": "1",
         "spark.history.fs.eventLog.rolling.compaction.score.threshold": "0.0",
+        "spark.eventLog.compress": str(compressed).lower(),
     }
     with spark.history_server(logs, work, conf):
         spark.wait_for(lambda: list(logs.glob("*/*.compact")), "the compacted log")
         spark.wait_for(lambda: not list(logs.glob("*/events_1_*[!t]")), "the end of the first part")
-    keep(logs, target / "compacted")
+    keep(logs, place)
 
 
 def application_id(name: str, work: Path) -> str:
@@ -241,7 +246,8 @@ def main() -> None:
         record(name, target, work)
         print(f"{release} {name}", flush=True)
     if "compacted" in names:
-        compact(target, work)
+        compact(target / "compacted", work, compressed=True)
+        compact(target / "compacted-plain", work, compressed=False)
     if "history-server" in names:
         serve(able, target, work)
 
