@@ -106,9 +106,10 @@ def compare(log: Path, readers: dict[str, Command], pairs: int, slow_pairs: int)
             if name != "rapids" or turn < slow_pairs:
                 costs[name].append(run_once(build, log, one_thread=name != "rapids"))
     size = decoded_bytes(log) / MB
-    first = median(cost.cpu_s for cost in next(iter(costs.values())))
+    first_name, first_costs = next(iter(costs.items()))
+    first = median(cost.cpu_s for cost in first_costs)
     print(f"\n{log.name}: {size:.0f} MB of JSON{' in zstd' if is_zstd(log) else ''}\n")
-    print("| reader | runs | CPU s (median) | MB per CPU s | ours is faster by | wall s | peak RSS MiB |")
+    print(f"| reader | runs | CPU s (median) | MB per CPU s | CPU s / {first_name} | wall s | peak RSS MiB |")
     print("|---|---:|---:|---:|---:|---:|---:|")
     for name, found in costs.items():
         cpu = median(cost.cpu_s for cost in found)

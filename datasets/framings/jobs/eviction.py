@@ -4,11 +4,11 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-ROWS = 600_000
+ROWS = 1_000_000
 
 
 def table(spark: SparkSession, salt: int) -> DataFrame:
-    """Make a table of about 50 MB."""
+    """Make a table of about 60 MB."""
     text = F.sha2(F.concat(F.col("id").cast("string"), F.lit(salt)), 256)
     return spark.range(0, ROWS, 1, 4).select("id", text.alias("text"))
 
