@@ -10,6 +10,7 @@ mod problem;
 mod rule;
 mod rules;
 mod settings;
+mod support;
 #[cfg(test)]
 mod testing;
 pub mod words;
