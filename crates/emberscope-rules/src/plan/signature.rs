@@ -11,21 +11,20 @@ pub(crate) fn normalised(description: &str) -> String {
     while let Some(c) = rest.chars().next() {
         let after = rest.get(c.len_utf8()..).unwrap_or("");
         let skipped = match c {
-            '#' => Some(skip(after, |c| c.is_ascii_digit())).filter(|digits| *digits > 0).map(|digits| {
-                digits + usize::from(after.get(digits..).is_some_and(|rest| rest.starts_with('L')))
-            }),
+            '#' => Some(skip(after, |c| c.is_ascii_digit()))
+                .filter(|digits| *digits > 0)
+                .map(|digits| digits + usize::from(after.get(digits..).is_some_and(|rest| rest.starts_with('L')))),
             '@' => Some(skip(after, |c| c.is_ascii_hexdigit())).filter(|digits| *digits > 0),
             '=' if out.ends_with("plan_id") || out.ends_with("[id") => {
                 Some(skip(after, |c| c.is_ascii_digit() || c == '#')).filter(|digits| *digits > 0)
             }
             _ => None,
         };
-        match skipped {
-            Some(length) => rest = after.get(length..).unwrap_or(""),
-            None => {
-                out.push(c);
-                rest = after;
-            }
+        if let Some(length) = skipped {
+            rest = after.get(length..).unwrap_or("");
+        } else {
+            out.push(c);
+            rest = after;
         }
     }
     out
@@ -54,6 +53,8 @@ pub(crate) struct Part<'a> {
     pub(crate) node: &'a PlanNode,
     /// A hash of its nodes' kinds and descriptions, wrappers left out.
     pub(crate) signature: u64,
+    /// The signature of the part it is in, wrappers left out; `None` for the whole plan.
+    pub(crate) parent: Option<u64>,
     /// Its nodes without wrappers.
     pub(crate) nodes: u64,
     /// Whether more than reading, filtering and projecting is done in it.
@@ -83,13 +84,13 @@ pub(crate) fn signatures(root: &PlanNode) -> Vec<Part<'_>> {
         let count = if leaf { 0 } else { node.children.len() };
         let below = done.split_off(done.len().saturating_sub(count));
         let part = join_parts(node, &below);
-        // A wrapper is its child: it is no part of its own.
-        let passes = operator(node) == Operator::Wrapper && below.len() == 1;
-        if !passes {
-            parts.push(part.clone());
+        // A wrapper is its child: it is no part of its own, and the child waits for its real parent.
+        if operator(node) != Operator::Wrapper || below.len() != 1 {
+            parts.extend(below.into_iter().map(|child| Part { parent: Some(part.signature), ..child }));
         }
         done.push(part);
     }
+    parts.extend(done);
     parts
 }
 
@@ -100,7 +101,9 @@ fn join_parts<'a>(node: &'a PlanNode, below: &[Part<'a>]) -> Part<'a> {
     let mut hash = Fnv::new();
     hash.add(canonical(&node.name));
     hash.add(&normalised(&node.description));
-    below.iter().for_each(|part| hash.add_number(part.signature));
+    for part in below {
+        hash.add_number(part.signature);
+    }
     let work = matches!(
         operator(node),
         Operator::Exchange | Operator::Broadcast | Operator::Join(_) | Operator::Python(_) | Operator::Other
@@ -109,6 +112,7 @@ fn join_parts<'a>(node: &'a PlanNode, below: &[Part<'a>]) -> Part<'a> {
     Part {
         node,
         signature: hash.0,
+        parent: None,
         nodes: 1 + below.iter().map(|part| part.nodes).sum::<u64>(),
         computes: work || below.iter().any(|part| part.computes),
         comparable: identifies_data(node)
@@ -128,11 +132,15 @@ impl Fnv {
     }
 
     fn add(&mut self, text: &str) {
-        text.bytes().chain([0]).for_each(|byte| self.byte(byte));
+        for byte in text.bytes().chain([0]) {
+            self.byte(byte);
+        }
     }
 
     fn add_number(&mut self, number: u64) {
-        number.to_le_bytes().into_iter().for_each(|byte| self.byte(byte));
+        for byte in number.to_le_bytes() {
+            self.byte(byte);
+        }
     }
 
     fn byte(&mut self, byte: u8) {

@@ -66,8 +66,8 @@ struct Missed<'a> {
 }
 
 fn check(ctx: &Context<'_>) -> Outcome {
-    if let Some(missing) = plan::missing_metrics(ctx.run) {
-        return Outcome::missing(missing);
+    if let Some(outcome) = plan::unable(ctx.run) {
+        return outcome;
     }
     let plans = plan::plans(ctx.run);
     let joins: Vec<(&Plan<'_>, &PlanNode, Join<'_>)> = plans
@@ -118,7 +118,8 @@ fn measure<'a>(
     touched.extend(join.exchange(large).map(plan::accumulators).unwrap_or_default());
     let ran = stages.updating(execution, &touched);
     let cost = SqlStages::cost(ctx, &ran);
-    let executors = ran.iter().filter_map(|key| ctx.features.stages.get(key)).map(|stage| stage.executors).max()?.max(1);
+    let executors =
+        ran.iter().filter_map(|key| ctx.features.stages.get(key)).map(|stage| stage.executors).max()?.max(1);
     // Sending the small side to every executor must move less than shuffling both.
     if small_bytes.saturating_mul(executors) > small_bytes.saturating_add(large_bytes) {
         return None;
@@ -168,14 +169,15 @@ fn finding(ctx: &Context<'_>, mut group: Vec<Missed<'_>>) -> Option<Finding> {
     let first = group.first()?;
     let large = if first.small == Side::Left { Side::Right } else { Side::Left };
     let keys = first.join.keys().map_or_else(String::new, |keys| format!(" on {keys}"));
-    let repeated = if group.len() > 1 { format!("; {} more joins do the same", group.len() - 1) } else { String::new() };
+    let repeated =
+        if group.len() > 1 { format!("; {} more joins do the same", group.len() - 1) } else { String::new() };
     let mut finding = Finding::new(
         Problem::MissedBroadcast,
         if first.small_bytes as f64 * 10.0 < first.large_bytes as f64 { 0.85 } else { 0.7 },
         subject(first),
         format!(
             "the {} {}{keys} in SQL execution {} shuffled {} of {} although {} is only {}{repeated}",
-            first.join.join_type.unwrap_or(""),
+            first.join.type_name.unwrap_or(""),
             plan::canonical(&first.node.name),
             first.execution,
             words::bytes(first.large_bytes as f64),
@@ -184,18 +186,18 @@ fn finding(ctx: &Context<'_>, mut group: Vec<Missed<'_>>) -> Option<Finding> {
             words::bytes(first.small_bytes as f64),
         ),
     );
-    finding.more_subjects = group.iter().skip(1).map(subject).collect();
     finding.evidence = vec![
         Evidence::number("data size (small side)", first.small_bytes as f64, Unit::Bytes)
             .over(room(ctx, first.execution)),
         Evidence::number("data size (large side)", first.large_bytes as f64, Unit::Bytes),
         Evidence::number("sort time", first.sort_ms, Unit::Ms),
-        Evidence::text("join_type", first.join.join_type.unwrap_or("unknown")),
+        Evidence::text("join_type", first.join.type_name.unwrap_or("unknown")),
     ];
     if let Some(threshold) = ctx.settings.for_sql(first.execution).get(KEY).value() {
         finding.evidence.push(Evidence::text(KEY, threshold));
     }
     let shuffled = first.small_bytes as f64 + first.large_bytes as f64;
+    plan::more_subjects(&mut finding, group.iter().skip(1).map(subject));
     finding.savings = Savings {
         wall_clock_ms: Some(saved.wall_ms.round() as u64),
         core_ms: Some(saved.task_ms.round() as u64),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use emberscope_run::{PlanNode, RddId, RddInfo, SqlExecutionId, StageAttempt, StageKey, Unit};
 
 use crate::finding::{Advice, Evidence, Finding, Savings, Subject};
-use crate::plan::{self, Cost, Plan, SqlStages};
+use crate::plan::{self, Cost, Part, Plan, SqlStages};
 use crate::problem::Problem;
 use crate::rule::{Context, Outcome, Rule, Threshold};
 use crate::words;
@@ -56,20 +56,44 @@ struct Computed<'a> {
 
 fn in_plans(ctx: &Context<'_>) -> Vec<Finding> {
     let stages = SqlStages::of(ctx);
-    let streaming: BTreeSet<SqlExecutionId> =
-        ctx.run.jobs.values().filter(|job| job.streaming_query_id.is_some()).filter_map(|job| job.sql_execution_id).collect();
+    let streaming: BTreeSet<SqlExecutionId> = ctx
+        .run
+        .jobs
+        .values()
+        .filter(|job| job.streaming_query_id.is_some())
+        .filter_map(|job| job.sql_execution_id)
+        .collect();
     let plans = plan::plans(ctx.run);
-    let mut parts: BTreeMap<u64, Vec<Computed<'_>>> = BTreeMap::new();
-    for plan in plans.iter().filter(|plan| !streaming.contains(&plan.execution.id)) {
-        if stages.all(plan.execution.id).is_empty() {
-            continue;
-        }
-        parts_of(ctx, &stages, plan, &mut parts);
+    let ran: Vec<(&Plan<'_>, Vec<Part<'_>>)> = plans
+        .iter()
+        .filter(|plan| !streaming.contains(&plan.execution.id) && !stages.all(plan.execution.id).is_empty())
+        .filter_map(|plan| Some((plan, parts_of(plan.execution.plan.as_ref()?))))
+        .collect();
+    let mut counts: BTreeMap<u64, u64> = BTreeMap::new();
+    for part in ran.iter().flat_map(|(_, parts)| parts) {
+        *counts.entry(part.signature).or_default() += 1;
     }
-    let times = ctx.threshold(&TIMES);
-    parts.retain(|_, computed| computed.len() as f64 >= times);
+    let count = |signature: u64| counts.get(&signature).copied().unwrap_or(0);
+    let mut repeated: BTreeMap<u64, Vec<Computed<'_>>> = BTreeMap::new();
+    for (plan, parts) in &ran {
+        for part in parts {
+            let times = count(part.signature);
+            // A part that never comes without the larger part around it is told with that.
+            let within = part.parent.is_some_and(|parent| count(parent) == times);
+            if (times as f64) >= ctx.threshold(&TIMES) && !within {
+                let stages = stages.updating(plan.execution.id, &plan::accumulators_below(part.node));
+                let cost = SqlStages::cost(ctx, &stages);
+                if cost.task_ms > 0.0 {
+                    let computed =
+                        Computed { execution: plan.execution.id, node: part.node, nodes: part.nodes, stages, cost };
+                    repeated.entry(part.signature).or_default().push(computed);
+                }
+            }
+        }
+    }
+    repeated.retain(|_, computed| computed.len() as f64 >= ctx.threshold(&TIMES));
     // The largest part first; a part of a part that is told already is told with it.
-    let mut groups: Vec<Vec<Computed<'_>>> = parts.into_values().collect();
+    let mut groups: Vec<Vec<Computed<'_>>> = repeated.into_values().collect();
     groups.sort_by(|a, b| {
         let (saved_a, saved_b) = (saved(a).wall_ms, saved(b).wall_ms);
         let nodes = |group: &[Computed<'_>]| group.first().map_or(0, |computed| computed.nodes);
@@ -90,33 +114,19 @@ fn in_plans(ctx: &Context<'_>) -> Vec<Finding> {
     findings
 }
 
-/// Files the parts of a plan that do work on data which can be told to be the same, each once in an execution.
-fn parts_of<'a>(
-    ctx: &Context<'_>,
-    stages: &SqlStages<'_>,
-    plan: &Plan<'a>,
-    parts: &mut BTreeMap<u64, Vec<Computed<'a>>>,
-) {
-    let Some(root) = plan.execution.plan.as_ref() else { return };
-    let execution = plan.execution.id;
+/// The parts of a plan that do work on data which can be told to be the same, each once.
+fn parts_of(plan: &PlanNode) -> Vec<Part<'_>> {
     let mut seen = BTreeSet::new();
-    for part in plan::signatures(root) {
-        if !(part.computes && part.comparable && part.reads && seen.insert(part.signature)) {
-            continue;
-        }
-        let ran = stages.updating(execution, &plan::accumulators_below(part.node));
-        let cost = SqlStages::cost(ctx, &ran);
-        if cost.task_ms > 0.0 {
-            let computed = Computed { execution, node: part.node, nodes: part.nodes, stages: ran, cost };
-            parts.entry(part.signature).or_default().push(computed);
-        }
-    }
+    let mut parts = plan::signatures(plan);
+    parts.retain(|part| part.computes && part.comparable && part.reads && seen.insert(part.signature));
+    parts
 }
 
 /// What all computations but one cost. The stages do more than the common part, so no computation counts for more than
 /// the cheapest.
 fn saved(group: &[Computed<'_>]) -> Cost {
-    let least = |cost: fn(&Cost) -> f64| group.iter().map(|computed| cost(&computed.cost)).fold(f64::INFINITY, f64::min);
+    let least =
+        |cost: fn(&Cost) -> f64| group.iter().map(|computed| cost(&computed.cost)).fold(f64::INFINITY, f64::min);
     let more = group.len().saturating_sub(1) as f64;
     if group.is_empty() {
         return Cost::default();
@@ -144,11 +154,11 @@ fn plan_finding(ctx: &Context<'_>, group: &[Computed<'_>]) -> Option<Finding> {
             first.execution,
         ),
     );
-    finding.more_subjects = group.iter().skip(1).map(subject).collect();
     finding.evidence = vec![
         Evidence::number("equal_plans_count", group.len() as f64, Unit::Count).over(ctx.threshold(&TIMES)),
         Evidence::text("plan_node", plan::normalised(&first.node.description).chars().take(200).collect::<String>()),
     ];
+    plan::more_subjects(&mut finding, group.iter().skip(1).map(subject));
     let each = saved.wall_ms / (group.len() - 1).max(1) as f64;
     finding.savings = savings(saved, group.len(), each, "executions");
     finding.advice = vec![
@@ -267,7 +277,11 @@ fn rdd_saving(ctx: &Context<'_>, keys: &[StageKey]) -> Option<Cost> {
 }
 
 fn rdd_finding(ctx: &Context<'_>, rdd: &RddInfo, saved: Cost, keys: &[StageKey]) -> Finding {
-    let callsite = rdd.callsite.as_deref().filter(|site| !site.is_empty()).map_or_else(String::new, |site| format!(", made by {site}"));
+    let callsite = rdd
+        .callsite
+        .as_deref()
+        .filter(|site| !site.is_empty())
+        .map_or_else(String::new, |site| format!(", made by {site}"));
     let mut subject = Subject::rdd(rdd.id).named(rdd.name.as_str());
     subject.stage_id = keys.first().map(|key| key.stage_id.0);
     let growing = lineage_grows(ctx, keys);
@@ -283,11 +297,11 @@ fn rdd_finding(ctx: &Context<'_>, rdd: &RddInfo, saved: Cost, keys: &[StageKey])
             if growing { "; its lineage grows from one to the next" } else { "" },
         ),
     );
-    finding.more_subjects = keys.iter().map(|&key| Subject::stage(key).named(ctx.stage_name(key))).collect();
     finding.evidence = vec![
         Evidence::number("stages_count", keys.len() as f64, Unit::Count).over(ctx.threshold(&TIMES)),
         Evidence::number("rdd_partitions_count", rdd.partitions as f64, Unit::Count),
     ];
+    plan::more_subjects(&mut finding, keys.iter().map(|&key| Subject::stage(key).named(ctx.stage_name(key))));
     let each = saved.wall_ms / (keys.len() - 1).max(1) as f64;
     finding.savings = savings(saved, keys.len(), each, "stages");
     finding.advice = vec![Advice::text(format!(
