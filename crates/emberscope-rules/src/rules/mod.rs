@@ -1,8 +1,15 @@
 //! The rules, one file each. A new rule is one file and one line here.
 
+mod cpu_contention;
 mod data_skew;
+mod disk_io_bound;
 mod gc_pressure;
+mod large_closure;
+mod large_result;
+mod lock_contention;
 mod memory_spill;
+mod poor_locality;
+mod scheduler_delay;
 mod shuffle_fetch_wait;
 mod slow_executor;
 mod straggler_task;
@@ -21,4 +28,11 @@ pub static RULES: &[&Rule] = &[
     &memory_spill::RULE,
     &gc_pressure::RULE,
     &shuffle_fetch_wait::RULE,
+    &disk_io_bound::RULE,
+    &cpu_contention::RULE,
+    &lock_contention::RULE,
+    &scheduler_delay::RULE,
+    &large_closure::RULE,
+    &large_result::RULE,
+    &poor_locality::RULE,
 ];
