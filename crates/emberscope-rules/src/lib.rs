@@ -5,6 +5,7 @@
 
 mod assess;
 mod finding;
+mod plan;
 mod problem;
 mod rule;
 mod rules;

@@ -1,18 +1,27 @@
 //! The rules, one file each. A new rule is one file and one line here.
 
+mod cache_eviction;
 mod cpu_contention;
 mod data_skew;
 mod disk_io_bound;
+mod full_scan;
 mod gc_pressure;
+mod join_explosion;
+mod large_broadcast;
 mod large_closure;
 mod large_result;
 mod lock_contention;
 mod memory_spill;
+mod missed_broadcast;
 mod poor_locality;
+mod python_udf_overhead;
+mod repeated_computation;
 mod scheduler_delay;
 mod shuffle_fetch_wait;
 mod slow_executor;
+mod small_files;
 mod straggler_task;
+mod streaming_lag;
 mod too_few_partitions;
 mod too_many_partitions;
 
@@ -25,14 +34,23 @@ pub static RULES: &[&Rule] = &[
     &slow_executor::RULE,
     &too_few_partitions::RULE,
     &too_many_partitions::RULE,
+    &small_files::RULE,
     &memory_spill::RULE,
     &gc_pressure::RULE,
+    &cache_eviction::RULE,
+    &repeated_computation::RULE,
+    &python_udf_overhead::RULE,
+    &missed_broadcast::RULE,
+    &join_explosion::RULE,
+    &full_scan::RULE,
+    &large_broadcast::RULE,
     &shuffle_fetch_wait::RULE,
     &disk_io_bound::RULE,
     &cpu_contention::RULE,
     &lock_contention::RULE,
+    &large_result::RULE,
     &scheduler_delay::RULE,
     &large_closure::RULE,
-    &large_result::RULE,
     &poor_locality::RULE,
+    &streaming_lag::RULE,
 ];
