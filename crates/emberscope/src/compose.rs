@@ -8,13 +8,14 @@ use crate::config::Config;
 use crate::diagnosis::{
     Counts, Diagnosis, ImportIssueSummary, IssueLevel, RunSummary, SCHEMA_VERSION, SourceSummary, TaskSummary,
 };
+use crate::redact::Redactor;
 
-/// The diagnosis of a run that was read.
+/// The diagnosis of a run that was read; redacted when the configuration asks for it.
 pub fn diagnose_run(run: &Run, config: &Config) -> Diagnosis {
     let features = Features::of(run);
     let assessment = assess(run, &features, &config.detectors);
     let detectors = RULES.iter().filter(|rule| config.detectors.enabled(rule.problem)).count() as u64;
-    Diagnosis {
+    let mut diagnosis = Diagnosis {
         schema_version: SCHEMA_VERSION.to_owned(),
         emberscope_version: env!("CARGO_PKG_VERSION").to_owned(),
         run: run_summary(run, &features),
@@ -23,7 +24,11 @@ pub fn diagnose_run(run: &Run, config: &Config) -> Diagnosis {
         counts: counts(&assessment.findings, detectors, assessment.skipped.len() as u64),
         skipped: assessment.skipped,
         findings: assessment.findings,
+    };
+    if config.redact {
+        Redactor::of_run(run).redact(&mut diagnosis);
     }
+    diagnosis
 }
 
 fn counts(findings: &[Finding], detectors: u64, skipped: u64) -> Counts {

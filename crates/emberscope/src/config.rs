@@ -19,7 +19,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::suggest::did_you_mean;
 
-const KEYS: [&str; 4] = ["disabled", "fail_on", "only", "rules"];
+const KEYS: [&str; 5] = ["disabled", "fail_on", "only", "redact", "rules"];
 
 /// What is looked for, and from when on a run counts as bad.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -28,6 +28,8 @@ pub struct Config {
     pub detectors: DetectorConfig,
     /// Findings of this severity or a higher one fail the run; `None` when none does.
     pub fail_on: Option<Severity>,
+    /// Whether names and texts of people, places and data are replaced by tokens (see [`crate::Redactor`]).
+    pub redact: bool,
 }
 
 /// What is wrong with a configuration, and where.
@@ -61,6 +63,7 @@ impl Config {
                 "disabled" => config.detectors.disabled = reader.problems("disabled", value)?,
                 "only" => config.detectors.only = reader.problems("only", value)?,
                 "fail_on" => config.fail_on = Some(reader.severity("fail_on", value)?),
+                "redact" => config.redact = reader.flag("redact", value)?,
                 "rules" => config.detectors.thresholds = reader.rules(value)?,
                 other => {
                     return Err(reader.error(key.span().start, other, unknown("key", other, KEYS)));
@@ -137,6 +140,10 @@ impl Reader<'_> {
         severity(name).map_err(|message| self.error(at, key, message))
     }
 
+    fn flag(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<bool, ConfigError> {
+        value.get_ref().as_bool().ok_or_else(|| self.error(value.span().start, key, "expected true or false"))
+    }
+
     fn rules(&self, value: &Spanned<DeValue<'_>>) -> Result<BTreeMap<Problem, BTreeMap<String, f64>>, ConfigError> {
         let at = value.span().start;
         let table = value
@@ -203,13 +210,13 @@ mod tests {
     #[test]
     fn everything_that_can_be_set_is_read() {
         let config = Config::from_toml(
-            "only = [\"data-skew\", \"small-files\"]\ndisabled = [\"gc-pressure\"]\nfail_on = \"warning\"\n\
+            "only = [\"data-skew\", \"small-files\"]\ndisabled = [\"gc-pressure\"]\nfail_on = \"warning\"\nredact = true\n\
              [rules.data-skew]\ntask_factor = 4\ndata_factor = 3.5\n",
         )
         .expect("valid");
         assert_eq!(config.detectors.only, [Problem::DataSkew, Problem::SmallFiles]);
         assert_eq!(config.detectors.disabled, [Problem::GcPressure]);
-        assert_eq!(config.fail_on, Some(Severity::Warning));
+        assert_eq!((config.fail_on, config.redact), (Some(Severity::Warning), true));
         let thresholds = &config.detectors.thresholds[&Problem::DataSkew];
         assert_eq!((thresholds["task_factor"], thresholds["data_factor"]), (4.0, 3.5));
         assert_eq!(Config::from_toml("").expect("empty"), Config::default());
@@ -218,7 +225,7 @@ mod tests {
     #[test]
     fn an_unknown_key_is_refused_with_its_line_and_the_nearest_name() {
         assert_eq!(refused("\n\nfailon = \"info\""), "line 3: failon: unknown key; did you mean \"fail_on\"?");
-        assert_eq!(refused("colour = 1"), "line 1: colour: unknown key: there are disabled, fail_on, only, rules");
+        assert_eq!(refused("colour = 1"), "line 1: colour: unknown key: there are disabled, fail_on, only, redact, rules");
     }
 
     #[test]
