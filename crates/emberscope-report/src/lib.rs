@@ -13,7 +13,8 @@ mod table;
 mod text;
 mod wrap;
 
+pub use escape::for_terminal;
 pub use json::json;
 pub use markdown::markdown;
-pub use escape::for_terminal;
 pub use text::{TextOptions, text};
+pub use wrap::wrap;

@@ -52,7 +52,12 @@ fn one(diagnosis: &Diagnosis, several: bool, out: &mut String) {
     let level = if several { "##" } else { "#" };
     out.push_str(&format!("{level} {}\n\n", for_markdown(&phrases::title(diagnosis))));
     out.push_str(&format!("**{}**\n\n", for_markdown(&phrases::verdict(diagnosis))));
-    let facts = [phrases::identity(diagnosis), phrases::times(diagnosis), phrases::resources(diagnosis), phrases::work(diagnosis)];
+    let facts = [
+        phrases::identity(diagnosis),
+        phrases::times(diagnosis),
+        phrases::resources(diagnosis),
+        phrases::work(diagnosis),
+    ];
     for fact in facts.iter().filter(|fact| !fact.is_empty()) {
         out.push_str(&format!("- {}\n", for_markdown(fact)));
     }
@@ -89,14 +94,20 @@ fn details(number: usize, finding: &Finding, out: &mut String) {
     if let Some(because) = &finding.because {
         out.push_str(&format!("Because: {}\n\n", for_markdown(&phrases::sentence(because))));
     }
-    let subjects: Vec<String> = finding.subjects().map(|subject| for_markdown(&phrases::place_named(subject))).collect();
+    let subjects: Vec<String> =
+        finding.subjects().map(|subject| for_markdown(&phrases::place_named(subject))).collect();
     out.push_str(&format!("Where: {}\n\n", subjects.join("; ")));
     if !finding.evidence.is_empty() {
         row(&["evidence", "value", "typical", "threshold"].map(str::to_owned), out);
         heading_rule(4, out);
         for evidence in &finding.evidence {
             let figure = |number: Option<f64>| number.map(|n| phrases::figure(n, evidence.unit)).unwrap_or_default();
-            let cells = [evidence.feature.clone(), phrases::value(evidence), figure(evidence.typical), figure(evidence.threshold)];
+            let cells = [
+                evidence.feature.clone(),
+                phrases::value(evidence),
+                figure(evidence.typical),
+                figure(evidence.threshold),
+            ];
             row(&cells.map(|cell| for_markdown(&cell)), out);
         }
         out.push('\n');

@@ -11,7 +11,10 @@ pub(crate) fn plural(number: u64, noun: &str) -> String {
 pub(crate) fn title(diagnosis: &Diagnosis) -> String {
     let run = &diagnosis.run;
     let named = [&run.application_name, &run.application_id].into_iter().flatten().find(|name| !name.trim().is_empty());
-    named.cloned().or_else(|| diagnosis.sources.first().map(|source| source.path.clone())).unwrap_or_else(|| "a run".to_owned())
+    named
+        .cloned()
+        .or_else(|| diagnosis.sources.first().map(|source| source.path.clone()))
+        .unwrap_or_else(|| "a run".to_owned())
 }
 
 /// Id, attempt, Spark's version and user, as far as known.
@@ -32,7 +35,9 @@ pub(crate) fn times(diagnosis: &Diagnosis) -> String {
     let start = run.started_at.as_ref().map(|at| at.get(..19).unwrap_or(at).replace('T', " ") + " UTC");
     let length = match (run.wall_clock_ms, run.complete) {
         (Some(ms), true) => words::duration(ms as f64),
-        (Some(ms), false) => format!("{} as far as the log goes (it has no end of the application)", words::duration(ms as f64)),
+        (Some(ms), false) => {
+            format!("{} as far as the log goes (it has no end of the application)", words::duration(ms as f64))
+        }
         (None, _) => "length unknown".to_owned(),
     };
     [start, Some(length)].into_iter().flatten().collect::<Vec<_>>().join(", ")
@@ -56,12 +61,16 @@ pub(crate) fn work(diagnosis: &Diagnosis) -> String {
     let run = &diagnosis.run;
     let failed = |count: u64| if count == 0 { String::new() } else { format!(" ({} failed)", words::count(count)) };
     let mut tasks = plural(run.tasks.ended, "task");
-    let ends: Vec<String> = [("failed", run.tasks.failed), ("killed", run.tasks.killed), ("resubmitted", run.tasks.resubmitted),
-        ("still running", run.tasks.running)]
-        .into_iter()
-        .filter(|&(_, count)| count > 0)
-        .map(|(word, count)| format!("{} {word}", words::count(count)))
-        .collect();
+    let ends: Vec<String> = [
+        ("failed", run.tasks.failed),
+        ("killed", run.tasks.killed),
+        ("resubmitted", run.tasks.resubmitted),
+        ("still running", run.tasks.running),
+    ]
+    .into_iter()
+    .filter(|&(_, count)| count > 0)
+    .map(|(word, count)| format!("{} {word}", words::count(count)))
+    .collect();
     if !ends.is_empty() {
         tasks = format!("{tasks} ({})", ends.join(", "));
     }
@@ -81,14 +90,24 @@ pub(crate) fn verdict(diagnosis: &Diagnosis) -> String {
     let Some(first) = diagnosis.findings.first() else {
         let looked = counts.detectors.saturating_sub(counts.skipped);
         if run.tasks.ended == 0 {
-            return format!("No problem found, but no task ended in this log either: {} had little to look at.", plural(looked, "rule"));
+            return format!(
+                "No problem found, but no task ended in this log either: {} had little to look at.",
+                plural(looked, "rule")
+            );
         }
-        return format!("No problem found: {} looked at {}, and none passed its threshold.", plural(looked, "rule"), work(diagnosis));
+        return format!(
+            "No problem found: {} looked at {}, and none passed its threshold.",
+            plural(looked, "rule"),
+            work(diagnosis)
+        );
     };
     let tally = tally(diagnosis);
     let verdict = match first.savings.wall_clock_ms {
         _ if first.harm == Harm::Failure => {
-            format!("This run did not do all of its work: {}", sentence(first.because.as_deref().unwrap_or(&first.summary)))
+            format!(
+                "This run did not do all of its work: {}",
+                sentence(first.because.as_deref().unwrap_or(&first.summary))
+            )
         }
         Some(saved) if saved > 0 => format!(
             "Most time is lost to {} in {}: about {}{}.",
@@ -112,7 +131,11 @@ fn tally(diagnosis: &Diagnosis) -> String {
     let each = match of.as_slice() {
         [(word, 1)] => (*word).to_owned(),
         [(word, count)] => format!("{} {word}", if *count == 2 { "both" } else { "all" }),
-        several => several.iter().map(|(word, count)| format!("{} {word}", words::count(*count))).collect::<Vec<_>>().join(", "),
+        several => several
+            .iter()
+            .map(|(word, count)| format!("{} {word}", words::count(*count)))
+            .collect::<Vec<_>>()
+            .join(", "),
     };
     format!("{} ({each}).", plural(diagnosis.findings.len() as u64, "finding"))
 }
@@ -123,7 +146,9 @@ pub(crate) fn sentence(text: &str) -> String {
     let word = text.split([' ', ',', ':', ';']).next().unwrap_or_default();
     let mut chars = text.chars();
     let mut out: String = match chars.next() {
-        Some(first) if word.chars().all(|c| c.is_lowercase() || c == '\'') => first.to_uppercase().chain(chars).collect(),
+        Some(first) if word.chars().all(|c| c.is_lowercase() || c == '\'') => {
+            first.to_uppercase().chain(chars).collect()
+        }
         _ => text.to_owned(),
     };
     if !out.is_empty() && !out.ends_with(['.', '!', '?', ':', '…']) {
@@ -173,7 +198,9 @@ pub(crate) fn place(subject: &Subject) -> String {
         "host" => parts.extend(subject.host.as_ref().map(|host| format!("host {host}"))),
         "configuration" => parts.extend(subject.configuration_key.clone()),
         "rdd" => parts.extend(subject.rdd_id.map(|rdd| format!("RDD {rdd}"))),
-        "streaming-query" => parts.extend(subject.streaming_query_id.as_ref().map(|id| format!("streaming query {id}"))),
+        "streaming-query" => {
+            parts.extend(subject.streaming_query_id.as_ref().map(|id| format!("streaming query {id}")));
+        }
         _ => {}
     }
     parts.extend(subject.sql_execution_id.map(|sql| format!("SQL execution {sql}")));
@@ -237,7 +264,9 @@ fn ratio(number: f64) -> String {
 
 /// What stands beside a value: what is typical, and the threshold it passed.
 pub(crate) fn compared(evidence: &Evidence) -> (String, String) {
-    let word = |label: &str, number: Option<f64>| number.map(|n| format!("{label} {}", figure(n, evidence.unit))).unwrap_or_default();
+    let word = |label: &str, number: Option<f64>| {
+        number.map(|n| format!("{label} {}", figure(n, evidence.unit))).unwrap_or_default()
+    };
     (word("typical", evidence.typical), word("threshold", evidence.threshold))
 }
 

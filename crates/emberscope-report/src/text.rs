@@ -113,7 +113,8 @@ impl Page {
         let bad = report.diagnoses.iter().filter(|diagnosis| !diagnosis.findings.is_empty()).count() as u64;
         self.line(&self.paint(Ink::Bold, &format!("{}, {} with findings", phrases::plural(runs, "run"), bad)));
         self.line("");
-        let rows: Vec<[String; 6]> = table::rows(report).into_iter().map(|row| row.map(|cell| for_terminal(&cell))).collect();
+        let rows: Vec<[String; 6]> =
+            table::rows(report).into_iter().map(|row| row.map(|cell| for_terminal(&cell))).collect();
         let mut widths = table::HEADINGS.map(columns);
         for row in &rows {
             for (width, cell) in widths.iter_mut().zip(row) {
@@ -151,7 +152,12 @@ impl Page {
             self.line(&line);
         }
         self.line("");
-        let facts = [phrases::identity(diagnosis), phrases::times(diagnosis), phrases::resources(diagnosis), phrases::work(diagnosis)];
+        let facts = [
+            phrases::identity(diagnosis),
+            phrases::times(diagnosis),
+            phrases::resources(diagnosis),
+            phrases::work(diagnosis),
+        ];
         for fact in facts.iter().filter(|fact| !fact.is_empty()) {
             self.paragraph(0, fact);
         }

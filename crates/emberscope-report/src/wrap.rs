@@ -8,7 +8,7 @@ pub(crate) fn columns(text: &str) -> usize {
 }
 
 /// Wraps at spaces to lines of at most `width` columns; a word that is longer is broken. Empty text gives one empty line.
-pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
+pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let width = width.max(8);
     let mut lines = Vec::new();
     let mut line = String::new();

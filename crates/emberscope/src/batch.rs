@@ -212,6 +212,6 @@ mod tests {
 
     #[test]
     fn without_items_nothing_is_delivered() {
-        in_order(&[], 2, |(): &()| 1, |_, _| (), |_, ()| panic!("nothing to deliver"));
+        in_order(&[], 2, |(): &()| 1, |(), _| (), |_, ()| panic!("nothing to deliver"));
     }
 }

@@ -129,7 +129,8 @@ impl Reader<'_> {
         list.iter()
             .map(|item| {
                 let at = item.span().start;
-                problem(item.get_ref().as_str().ok_or_else(|| wrong(at))?).map_err(|message| self.error(at, key, message))
+                problem(item.get_ref().as_str().ok_or_else(|| wrong(at))?)
+                    .map_err(|message| self.error(at, key, message))
             })
             .collect()
     }
@@ -158,10 +159,8 @@ impl Reader<'_> {
                 let known = RULES.iter().map(|rule| rule.problem.name());
                 return Err(self.error(at, &path, format!("there is no such rule{}", did_you_mean(name, known))));
             };
-            let table = value
-                .get_ref()
-                .as_table()
-                .ok_or_else(|| self.error(at, &path, "expected a table of thresholds"))?;
+            let table =
+                value.get_ref().as_table().ok_or_else(|| self.error(at, &path, "expected a table of thresholds"))?;
             rules.insert(rule.problem, self.thresholds(&path, rule.thresholds, table)?);
         }
         Ok(rules)
@@ -178,7 +177,11 @@ impl Reader<'_> {
             let (at, name) = (name.span().start, name.get_ref().as_ref());
             let path = format!("{path}.{name}");
             let Some(threshold) = known.iter().find(|threshold| threshold.name == name) else {
-                return Err(self.error(at, &path, unknown("threshold", name, known.iter().map(|threshold| threshold.name))));
+                return Err(self.error(
+                    at,
+                    &path,
+                    unknown("threshold", name, known.iter().map(|threshold| threshold.name)),
+                ));
             };
             let number = number(value.get_ref()).ok_or_else(|| self.error(at, &path, "expected a number"))?;
             // Written so that NaN fails.
@@ -225,7 +228,10 @@ mod tests {
     #[test]
     fn an_unknown_key_is_refused_with_its_line_and_the_nearest_name() {
         assert_eq!(refused("\n\nfailon = \"info\""), "line 3: failon: unknown key; did you mean \"fail_on\"?");
-        assert_eq!(refused("colour = 1"), "line 1: colour: unknown key: there are disabled, fail_on, only, redact, rules");
+        assert_eq!(
+            refused("colour = 1"),
+            "line 1: colour: unknown key: there are disabled, fail_on, only, redact, rules"
+        );
     }
 
     #[test]

@@ -19,11 +19,12 @@ pub use diagnosis::{
     Unreadable,
 };
 pub use emberscope_extract::sources::{
-    DiscoverLimits, Discovery, InputError, InputIssue, Limits, ReadOptions, RunInput, SourceError, discover, read_run,
+    DiscoverLimits, Discovery, InputError, InputIssue, Limits, ReadOptions, RunInput, SourceError, discover,
+    inputs::InputIssueKind, read_run,
 };
 pub use emberscope_rules::{
-    Advice, Consequence, Detector, DetectorConfig, Evidence, Finding, Harm, Problem, RULES, Rule, Savings, Severity, Skipped,
-    Subject, Threshold, Value, words,
+    Advice, Consequence, Detector, DetectorConfig, Evidence, Finding, Harm, Problem, RULES, Rule, Savings, Severity,
+    Skipped, Subject, Threshold, Value, words,
 };
 pub use emberscope_run::{Timestamp, Unit};
 pub use redact::Redactor;

@@ -54,7 +54,11 @@ fn path_start(before: &str) -> Option<usize> {
 
 fn without_line_number(path: &str) -> &str {
     match path.rsplit_once(':') {
-        Some((file, line)) if !line.is_empty() && line.bytes().all(|byte| byte.is_ascii_digit()) && !file.is_empty() => file,
+        Some((file, line))
+            if !line.is_empty() && line.bytes().all(|byte| byte.is_ascii_digit()) && !file.is_empty() =>
+        {
+            file
+        }
         _ => path,
     }
 }

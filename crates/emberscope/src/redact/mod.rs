@@ -138,7 +138,9 @@ impl Redactor {
                 let span = Span { start: found.start(), end: found.start() + common, kind: *kind };
                 let whole = common == value.len();
                 let long = value.len() > NEEDLE_BYTES;
-                if long || (whole && stands_alone(text, span) && !(kind.may_be_a_word() && forms::is_public(text, span))) {
+                if long
+                    || (whole && stands_alone(text, span) && !(kind.may_be_a_word() && forms::is_public(text, span)))
+                {
                     spans.push(span);
                 }
             }

@@ -8,6 +8,8 @@ use super::Kind;
 
 /// Shorter table names of one word are common words, and are left alone.
 const TABLE_WORD: usize = 5;
+/// Shorter literals of a statement say nothing by themselves.
+const LITERAL: usize = 3;
 
 /// Every secret of a run by its text; a text that is several things is the first of them.
 pub(super) fn of_run(run: &Run) -> BTreeMap<String, Kind> {
@@ -78,6 +80,9 @@ impl Secrets {
         self.add(Kind::Sql, text);
         // As one line, which is how sentences quote it.
         self.add(Kind::Sql, &text.split_whitespace().collect::<Vec<_>>().join(" "));
+        // A condition may be quoted without the statement: its literals are people and places most of all.
+        let literals = text.split('\'').skip(1).step_by(2).filter(|literal| literal.trim().len() >= LITERAL);
+        literals.for_each(|literal| self.add(Kind::Sql, literal));
     }
 
     fn table(&mut self, name: &str) {

@@ -1,5 +1,5 @@
-use emberscope_run::{Executor, ExecutorId, Job, JobId, PlanNode, Run, Source, SqlExecution, SqlExecutionId};
 use emberscope_rules::{Advice, Consequence, Evidence, Finding, Problem, Skipped, Subject};
+use emberscope_run::{Executor, ExecutorId, Job, JobId, PlanNode, Run, Source, SqlExecution, SqlExecutionId};
 
 use super::*;
 use crate::{Config, diagnose_run};
@@ -17,7 +17,8 @@ fn run() -> Run {
     run.executors.insert(ExecutorId::from("1"), Executor { id: ExecutorId::from("1"), host, ..Executor::default() });
     run.sources.push(Source { path: "exports/payroll.zstd".to_owned(), ..Source::default() });
     let mut scan = PlanNode { name: "Scan parquet hr.salaries".to_owned(), ..PlanNode::default() };
-    scan.metadata.insert("Location".to_owned(), "InMemoryFileIndex(1 paths)[hdfs://nn1:8020/warehouse/hr salaries]".to_owned());
+    scan.metadata
+        .insert("Location".to_owned(), "InMemoryFileIndex(1 paths)[hdfs://nn1:8020/warehouse/hr salaries]".to_owned());
     let sql = SqlExecution { description: SQL.to_owned(), plan: Some(scan), ..SqlExecution::default() };
     run.sql_executions.insert(SqlExecutionId(0), sql);
     run.jobs.insert(JobId(0), Job { description: Some("count at Main.scala:12".to_owned()), ..Job::default() });
@@ -32,8 +33,14 @@ fn redactor() -> Redactor {
 fn every_occurrence_is_replaced_by_the_token_of_its_kind() {
     let redactor = redactor();
     let host = Kind::Host.token("web-1");
-    assert_eq!(redactor.text("lost web-1, not web-12 or web-123"), format!("lost {host}, not {} or web-123", Kind::Host.token("web-12")));
-    assert_eq!(redactor.text("Payroll March by spark"), format!("{} by {}", Kind::Application.token("Payroll March"), Kind::User.token("spark")));
+    assert_eq!(
+        redactor.text("lost web-1, not web-12 or web-123"),
+        format!("lost {host}, not {} or web-123", Kind::Host.token("web-12"))
+    );
+    assert_eq!(
+        redactor.text("Payroll March by spark"),
+        format!("{} by {}", Kind::Application.token("Payroll March"), Kind::User.token("spark"))
+    );
     assert_eq!(redactor.text("reads hr.salaries"), format!("reads {}", Kind::Table.token("hr.salaries")));
     assert_eq!(redactor.text("count at Main.scala:12"), "count at Main.scala:12");
 }
@@ -82,7 +89,14 @@ fn paths_addresses_and_columns_are_replaced_though_the_run_does_not_name_them() 
 
 #[test]
 fn what_has_no_form_of_a_secret_stays() {
-    for text in ["rows and/or bytes per second", "median 3.5 / max 4", "Spark 3.5.1", "12 of 30 tasks (40 %)", "n/a", "stage 4.0 #1"] {
+    for text in [
+        "rows and/or bytes per second",
+        "median 3.5 / max 4",
+        "Spark 3.5.1",
+        "12 of 30 tasks (40 %)",
+        "n/a",
+        "stage 4.0 #1",
+    ] {
         assert_eq!(redactor().text(text), text);
     }
 }
@@ -91,7 +105,15 @@ fn what_has_no_form_of_a_secret_stays() {
 fn no_secret_survives_in_any_text_of_a_diagnosis() {
     let run = run();
     let mut diagnosis = diagnose_run(&run, &Config::default());
-    let secrets = ["Payroll March", "worker7.corp.example", "web-12", "hr.salaries", "Ada Lovelace", "exports/payroll", "/warehouse"];
+    let secrets = [
+        "Payroll March",
+        "worker7.corp.example",
+        "web-12",
+        "hr.salaries",
+        "Ada Lovelace",
+        "exports/payroll.zstd",
+        "/warehouse",
+    ];
     let all = format!("{} on {SQL} in hdfs://nn1:8020/warehouse/hr salaries", secrets.join(" and "));
     let mut subject = Subject::host("worker7.corp.example").named(&all);
     subject.configuration_key = Some(all.clone());
