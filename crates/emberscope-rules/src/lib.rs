@@ -5,10 +5,12 @@
 
 mod assess;
 mod finding;
+mod plan;
 mod problem;
 mod rule;
 mod rules;
 mod settings;
+mod support;
 #[cfg(test)]
 mod testing;
 pub mod words;
