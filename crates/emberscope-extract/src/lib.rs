@@ -4,3 +4,4 @@
 //! take a run and give numbers. Only the tables (feature `tables`) use Polars.
 
 pub mod features;
+pub mod sources;

@@ -8,11 +8,13 @@ mod deployment;
 mod failures;
 mod finding;
 mod gaps;
+mod plan;
 mod problem;
 mod root_cause;
 mod rule;
 mod rules;
 mod settings;
+mod support;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

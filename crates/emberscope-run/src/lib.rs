@@ -36,7 +36,7 @@ pub use issue::{ImportIssue, ImportIssues, IssueCode, IssueSeverity};
 pub use job::{Job, JobResult};
 pub use run::Run;
 pub use source::Source;
-pub use sql::{PlanMetric, PlanNode, SqlExecution};
+pub use sql::{ConnectOperation, PlanMetric, PlanNode, SqlExecution};
 pub use stage::{RddInfo, RunningTask, StageAttempt, StageStatus};
 pub use streaming::{MicroBatch, StateOperator, StreamingQuery, StreamingSource};
 pub use task_column::{Locality, TaskColumn, TaskStatus, Unit};

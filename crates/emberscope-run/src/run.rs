@@ -11,7 +11,7 @@ use crate::ids::{ExecutorId, JobId, RddId, ResourceProfileId, SqlExecutionId, St
 use crate::issue::ImportIssues;
 use crate::job::Job;
 use crate::source::Source;
-use crate::sql::SqlExecution;
+use crate::sql::{ConnectOperation, SqlExecution};
 use crate::stage::StageAttempt;
 use crate::streaming::StreamingQuery;
 use crate::task_store::TaskRow;
@@ -37,6 +37,8 @@ pub struct Run {
     pub sql_executions: BTreeMap<SqlExecutionId, SqlExecution>,
     /// Its streaming queries by the id of their start.
     pub streaming_queries: BTreeMap<String, StreamingQuery>,
+    /// Its Spark Connect operations by id.
+    pub connect_operations: BTreeMap<String, ConnectOperation>,
     /// Its cached RDDs.
     pub rdds: BTreeMap<RddId, RddStorage>,
     /// The distinct causes of failed and killed tasks.

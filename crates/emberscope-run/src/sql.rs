@@ -97,7 +97,7 @@ pub struct SqlExecution {
     pub tags: Vec<String>,
     /// The jobs it ran.
     pub job_ids: BTreeSet<JobId>,
-    /// Whether it was started by a Spark Connect operation, and which one.
+    /// The Spark Connect operation that started it; `None` when none did.
     pub connect_operation_id: Option<String>,
 }
 
@@ -116,4 +116,25 @@ impl SqlExecution {
     pub fn nodes(&self) -> Vec<&PlanNode> {
         self.plan.as_ref().map(PlanNode::nodes).unwrap_or_default()
     }
+}
+
+/// An operation that a Spark Connect client asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConnectOperation {
+    /// Its id.
+    pub id: String,
+    /// The tag that its jobs and SQL executions carry.
+    pub job_tag: Option<String>,
+    /// The user of the session.
+    pub user: Option<String>,
+    /// The plan or statement, cut at a limit.
+    pub statement: Option<String>,
+    /// When it started.
+    pub started_at: Option<Timestamp>,
+    /// When it finished, failed or was cancelled.
+    pub ended_at: Option<Timestamp>,
+    /// Why it failed; `None` when it did not.
+    pub error: Option<String>,
+    /// Whether it was cancelled.
+    pub canceled: bool,
 }

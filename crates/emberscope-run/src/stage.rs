@@ -96,6 +96,8 @@ pub struct StageAttempt {
     pub parent_ids: Vec<StageId>,
     /// Its RDDs.
     pub rdds: Vec<RddInfo>,
+    /// Whether a job that has not ended names it and it was not submitted when the log ended.
+    pub pending: bool,
     /// When it was submitted; `None` when it never was.
     pub submitted_at: Option<Timestamp>,
     /// When it completed or failed.
@@ -138,6 +140,7 @@ impl StageAttempt {
             (Some(_), Some(_), None) => StageStatus::Complete,
             (Some(_), None, None) => StageStatus::Running,
             (None, ..) if !self.tasks.is_empty() || !self.running.is_empty() => StageStatus::Running,
+            (None, ..) if self.pending => StageStatus::Pending,
             (None, ..) => StageStatus::Skipped,
         }
     }

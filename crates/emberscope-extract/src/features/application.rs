@@ -6,7 +6,8 @@ use emberscope_run::{ExecutorId, Run, StageKey, StageStatus};
 
 use super::executor::ExecutorSummary;
 use super::metric::Metric;
-use super::stage::{StageSummary, TaskCounts};
+use super::stage::StageSummary;
+use super::sums::{Sums, TaskCounts, ratio};
 use super::timeline::Timeline;
 
 /// A run in numbers.
@@ -34,7 +35,7 @@ pub struct ApplicationSummary {
     pub executors: u64,
     /// The most task slots there were at the launch of any stage; `None` when not known.
     pub slots_max: Option<u64>,
-    sums: BTreeMap<Metric, u64>,
+    sums: Sums,
 }
 
 impl ApplicationSummary {
@@ -71,31 +72,24 @@ impl ApplicationSummary {
                 }
                 StageStatus::Complete | StageStatus::Running => summary.stage_attempts += 1,
             }
-            summary.tasks.ended += stage.tasks.ended;
-            summary.tasks.succeeded += stage.tasks.succeeded;
-            summary.tasks.failed += stage.tasks.failed;
-            summary.tasks.killed += stage.tasks.killed;
-            summary.tasks.resubmitted += stage.tasks.resubmitted;
-            summary.tasks.running += stage.tasks.running;
-            summary.tasks.speculative += stage.tasks.speculative;
-            for &metric in Metric::ALL {
-                if let Some(value) = stage.sum(metric) {
-                    let sum = summary.sums.entry(metric).or_default();
-                    *sum = sum.saturating_add(value);
-                }
-            }
+            summary.tasks.merge(&stage.tasks);
+            summary.sums.merge(&stage.sums());
         }
         summary
     }
 
     /// The sum of a metric over all attempts of the run; `None` when none reports it.
     pub fn sum(&self, metric: Metric) -> Option<u64> {
-        self.sums.get(&metric).copied()
+        self.sums.get(metric)
+    }
+
+    /// The sums of all metrics over all attempts of the run.
+    pub fn sums(&self) -> &Sums {
+        &self.sums
     }
 
     /// Core-milliseconds used over held; `None` when the latter are not known.
     pub fn utilisation(&self) -> Option<f64> {
-        let held = self.core_ms_held.filter(|&held| held > 0)?;
-        Some(self.core_ms_used as f64 / held as f64)
+        ratio(self.core_ms_used, self.core_ms_held?)
     }
 }

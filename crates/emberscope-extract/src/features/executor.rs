@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use emberscope_run::{ExecutorId, NULL, Run, StageKey, TaskColumn, TaskStatus, Timestamp};
+use emberscope_run::{ExecutorId, NULL, Run, StageAttempt, TaskColumn, TaskStatus, Timestamp};
 
-use super::distribution::Quantiles;
 use super::metric::Metric;
-use super::stage::{StageSummary, TaskCounts};
+use super::pass::Pass;
+use super::sums::{Sums, TaskCounts, ratio};
 
 /// An executor in numbers.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -36,30 +36,135 @@ pub struct ExecutorSummary {
     pub compared_stages: u64,
     /// Duration in excess of the others' median, summed over its successful tasks, in ms.
     pub excess_ms: f64,
-    sums: BTreeMap<Metric, u64>,
+    sums: Sums,
 }
 
 impl ExecutorSummary {
     /// The sum of a metric over its attempts; `None` when none reports it.
     pub fn sum(&self, metric: Metric) -> Option<u64> {
-        self.sums.get(&metric).copied()
+        self.sums.get(metric)
+    }
+
+    /// The sums of all metrics over its attempts.
+    pub fn sums(&self) -> &Sums {
+        &self.sums
     }
 
     /// Task-milliseconds over core-milliseconds held; `None` when the latter are not known.
     pub fn utilisation(&self) -> Option<f64> {
-        let held = self.core_ms.filter(|&held| held > 0)?;
-        Some(self.task_ms as f64 / held as f64)
+        ratio(self.task_ms, self.core_ms?)
     }
 
     /// Garbage collection over run time; above 1 is possible, as concurrent tasks each count the JVM's pauses.
     pub fn gc_ratio(&self) -> Option<f64> {
-        let (gc, run) = (self.sum(Metric::JvmGcTime)?, self.sum(Metric::ExecutorRunTime)?);
-        (run > 0).then(|| gc as f64 / run as f64)
+        self.sums.share(Metric::JvmGcTime, Metric::ExecutorRunTime)
     }
 }
 
+/// What an executor did, gathered stage by stage; at the executor's index in [`Run::executor_names`].
+#[derive(Debug, Clone, Default)]
+pub(super) struct Share {
+    pub(super) sums: Sums,
+    tasks: TaskCounts,
+    first_launch: Option<u64>,
+    last_finish: Option<u64>,
+    stages: u64,
+    in_stage: bool,
+    durations: Vec<f64>,
+    bytes: Vec<f64>,
+    compared_stages: u64,
+    excess_ms: f64,
+}
+
+/// Counts the tasks of another stage attempt, which `pass` stands at.
+pub(super) fn start(shares: &mut Vec<Share>, run: &Run, pass: &Pass) {
+    shares.resize_with(run.executor_names.len(), Share::default);
+    shares.iter_mut().for_each(|share| share.in_stage = false);
+    for (index, &executor) in pass.executor.iter().enumerate() {
+        let Some(share) = usize::try_from(executor).ok().and_then(|executor| shares.get_mut(executor)) else { continue };
+        share.stages += u64::from(!share.in_stage);
+        share.in_stage = true;
+        let time = |times: &[u64]| times.get(index).copied().filter(|&time| time != NULL);
+        share.tasks.count(pass.status.get(index).copied().unwrap_or(NULL));
+        share.first_launch = [share.first_launch, time(&pass.launch)].into_iter().flatten().min();
+        share.last_finish = share.last_finish.max(time(&pass.finish));
+    }
+}
+
+/// Holds each executor's tasks against those of the same stage on the other executors.
+pub(super) fn compare(shares: &mut [Share], stage: &StageAttempt, pass: &mut Pass) {
+    pass.metric(stage, Metric::Duration);
+    let durations = Siblings::of(pass, shares.len());
+    let mut comparable = Vec::with_capacity(shares.len());
+    for (share, own) in shares.iter_mut().zip(&durations.places) {
+        let typical = durations.median_of_others(own);
+        comparable.push(typical.is_some());
+        if let Some(typical) = typical.filter(|_| !own.is_empty()) {
+            share.compared_stages += 1;
+            share.durations.extend(durations.values(own).map(|value| value / typical));
+            share.excess_ms += durations.values(own).map(|value| value - typical).sum::<f64>();
+        }
+    }
+    drop(durations);
+    pass.metric(stage, Metric::BytesIn);
+    let bytes = Siblings::of(pass, shares.len());
+    for ((share, own), comparable) in shares.iter_mut().zip(&bytes.places).zip(comparable) {
+        if let Some(typical) = bytes.median_of_others(own).filter(|_| comparable) {
+            share.bytes.extend(bytes.values(own).map(|value| value / typical));
+        }
+    }
+}
+
+/// The values of successful tasks in order, and where each executor's lie among them.
+struct Siblings {
+    /// Value and executor.
+    sorted: Vec<(u64, u32)>,
+    /// By executor: places in `sorted`, ascending.
+    places: Vec<Vec<u32>>,
+}
+
+impl Siblings {
+    fn of(pass: &Pass, executors: usize) -> Self {
+        let mut sorted: Vec<(u64, u32)> = pass
+            .rows()
+            .filter(|&(value, status, _)| value != NULL && status == TaskStatus::Success.code())
+            .filter_map(|(value, _, executor)| Some((value, u32::try_from(executor).ok()?)))
+            .collect();
+        sorted.sort_unstable();
+        let mut places = vec![Vec::new(); executors];
+        for (place, &(_, executor)) in sorted.iter().enumerate() {
+            if let Some(own) = places.get_mut(executor as usize) {
+                own.push(place as u32);
+            }
+        }
+        Self { sorted, places }
+    }
+
+    fn values<'a>(&'a self, own: &'a [u32]) -> impl Iterator<Item = f64> + 'a {
+        own.iter().filter_map(|&place| Some(self.sorted.get(place as usize)?.0 as f64))
+    }
+
+    /// The median over all tasks but `own`; `None` when there are no others or it is 0.
+    fn median_of_others(&self, own: &[u32]) -> Option<f64> {
+        let others = self.sorted.len().checked_sub(own.len()).filter(|&others| others > 0)?;
+        let wanted = super::distribution::quantile_index(0.5, others);
+        // Own tasks that lie before the wanted one push it back by a place each.
+        let pushed = partition_point(own.len(), |index| own[index] as usize - index <= wanted);
+        self.sorted.get(wanted + pushed).map(|&(median, _)| median as f64).filter(|&median| median > 0.0)
+    }
+}
+
+fn partition_point(len: usize, holds: impl Fn(usize) -> bool) -> usize {
+    let (mut low, mut high) = (0, len);
+    while low < high {
+        let middle = low.midpoint(high);
+        if holds(middle) { low = middle + 1 } else { high = middle }
+    }
+    low
+}
+
 /// All executors of a run that ran a task or were added, by id.
-pub(super) fn summarise(run: &Run, stages: &BTreeMap<StageKey, StageSummary>) -> BTreeMap<ExecutorId, ExecutorSummary> {
+pub(super) fn summarise(run: &Run, shares: Vec<Share>) -> BTreeMap<ExecutorId, ExecutorSummary> {
     let end = run.application.end();
     let mut all: BTreeMap<ExecutorId, ExecutorSummary> = run
         .executors
@@ -70,141 +175,76 @@ pub(super) fn summarise(run: &Run, stages: &BTreeMap<StageKey, StageSummary>) ->
             (executor.id.clone(), ExecutorSummary { id: executor.id.clone(), lifetime_ms, core_ms, ..Default::default() })
         })
         .collect();
-    let mut relative: BTreeMap<u64, Relative> = BTreeMap::new();
-    for (key, stage) in &run.stages {
-        let executors = stage.tasks.column(TaskColumn::Executor);
-        let statuses = stage.tasks.column(TaskColumn::Status);
-        add_sums(run, stage, &executors, &statuses, &mut all);
-        if stages.get(key).is_some_and(|summary| summary.executors > 1) {
-            compare(stage, &executors, &statuses, &mut relative);
+    for (id, mut share) in run.executor_names.iter().zip(shares) {
+        if share.stages == 0 {
+            continue;
         }
+        let time = |time: Option<u64>| Some(Timestamp(i64::try_from(time?).ok()?));
+        let summary = all.entry(id.clone()).or_insert_with(|| ExecutorSummary { id: id.clone(), ..Default::default() });
+        summary.tasks = share.tasks;
+        summary.task_ms = share.sums.get(Metric::Duration).unwrap_or(0);
+        summary.first_launch = time(share.first_launch);
+        summary.last_finish = time(share.last_finish);
+        summary.stages = share.stages;
+        summary.relative_duration = median_ratio(&mut share.durations);
+        summary.relative_bytes = median_ratio(&mut share.bytes);
+        summary.compared_stages = share.compared_stages;
+        summary.excess_ms = share.excess_ms;
+        summary.sums = share.sums;
     }
-    for (index, relative) in relative {
-        let name = usize::try_from(index).ok().and_then(|index| run.executor_names.get(index));
-        if let Some(summary) = name.and_then(|id| all.get_mut(id)) {
-            summary.relative_duration = median_ratio(&relative.durations);
-            summary.relative_bytes = median_ratio(&relative.bytes);
-            summary.compared_stages = relative.stages;
-            summary.excess_ms = relative.excess_ms;
-        }
-    }
+    add_running(run, &mut all);
     all
 }
 
-fn add_sums(
-    run: &Run,
-    stage: &emberscope_run::StageAttempt,
-    executors: &[u64],
-    statuses: &[u64],
-    all: &mut BTreeMap<ExecutorId, ExecutorSummary>,
-) {
-    let mut by_index: BTreeMap<u64, ExecutorSummary> = BTreeMap::new();
-    for (&executor, &status) in executors.iter().zip(statuses) {
-        let counts = &mut by_index.entry(executor).or_default().tasks;
-        match TaskStatus::from_code(status) {
-            Some(TaskStatus::Success) => counts.succeeded += 1,
-            Some(TaskStatus::Failed) => counts.failed += 1,
-            Some(TaskStatus::Killed) => counts.killed += 1,
-            Some(TaskStatus::Resubmitted) => counts.resubmitted += 1,
-            None => {}
+fn add_running(run: &Run, all: &mut BTreeMap<ExecutorId, ExecutorSummary>) {
+    for task in run.stages.values().flat_map(|stage| stage.running.values()) {
+        if let Some(summary) = all.get_mut(&task.executor) {
+            summary.tasks.running += 1;
         }
-        counts.ended += u64::from(status != TaskStatus::Resubmitted.code());
     }
-    for &metric in Metric::ALL {
-        let values: Vec<u64> = match metric.column() {
-            Some(column) => stage.tasks.column(column),
-            None => stage.tasks.rows().map(|row| metric.of(&row).unwrap_or(NULL)).collect(),
-        };
-        for ((&executor, &status), &value) in executors.iter().zip(statuses).zip(&values) {
-            if value != NULL
-                && status != TaskStatus::Resubmitted.code()
-                && let Some(summary) = by_index.get_mut(&executor)
-            {
-                let sum = summary.sums.entry(metric).or_default();
-                *sum = sum.saturating_add(value);
+    for stage in run.stages.values() {
+        let flags = stage.tasks.column(TaskColumn::Speculative);
+        if !flags.contains(&1) {
+            continue;
+        }
+        let (executors, statuses) = (stage.tasks.column(TaskColumn::Executor), stage.tasks.column(TaskColumn::Status));
+        for ((&executor, &status), _) in executors.iter().zip(&statuses).zip(&flags).filter(|&(_, &flag)| flag == 1) {
+            let id = usize::try_from(executor).ok().and_then(|executor| run.executor_names.get(executor));
+            if let Some(summary) = id.and_then(|id| all.get_mut(id)) {
+                summary.tasks.speculative += u64::from(status != TaskStatus::Resubmitted.code());
             }
         }
     }
-    let launches = stage.tasks.column(TaskColumn::LaunchTime);
-    let finishes = stage.tasks.column(TaskColumn::FinishTime);
-    for ((&executor, &launch), &finish) in executors.iter().zip(&launches).zip(&finishes) {
-        if let Some(summary) = by_index.get_mut(&executor) {
-            summary.first_launch = earliest(summary.first_launch, launch);
-            summary.last_finish = latest(summary.last_finish, finish);
+}
+
+fn median_ratio(ratios: &mut [f64]) -> Option<f64> {
+    let middle = ratios.len() / 2;
+    (ratios.len() >= 4).then(|| *ratios.select_nth_unstable_by(middle, f64::total_cmp).1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn the_median_of_the_others_is_that_of_the_list_without_the_own(
+            tasks in proptest::collection::vec((1..30_u64, 0..4_u64), 1..60),
+        ) {
+            let pass = Pass {
+                values: tasks.iter().map(|task| task.0).collect(),
+                executor: tasks.iter().map(|task| task.1).collect(),
+                status: vec![TaskStatus::Success.code(); tasks.len()],
+                ..Pass::default()
+            };
+            let siblings = Siblings::of(&pass, 4);
+            for (executor, own) in siblings.places.iter().enumerate() {
+                let mut others: Vec<u64> =
+                    tasks.iter().filter(|task| task.1 != executor as u64).map(|task| task.0).collect();
+                others.sort_unstable();
+                let expected = others.get(others.len() / 2).map(|&median| median as f64);
+                proptest::prop_assert_eq!(siblings.median_of_others(own), expected);
+            }
         }
     }
-    for (index, part) in by_index {
-        let Some(id) = usize::try_from(index).ok().and_then(|index| run.executor_names.get(index)) else { continue };
-        let total = all.entry(id.clone()).or_insert_with(|| ExecutorSummary { id: id.clone(), ..Default::default() });
-        total.merge(&part);
-    }
-}
-
-impl ExecutorSummary {
-    fn merge(&mut self, part: &Self) {
-        self.stages += 1;
-        self.tasks.ended += part.tasks.ended;
-        self.tasks.succeeded += part.tasks.succeeded;
-        self.tasks.failed += part.tasks.failed;
-        self.tasks.killed += part.tasks.killed;
-        self.tasks.resubmitted += part.tasks.resubmitted;
-        self.task_ms = self.task_ms.saturating_add(part.sum(Metric::Duration).unwrap_or(0));
-        self.first_launch = [self.first_launch, part.first_launch].into_iter().flatten().min();
-        self.last_finish = self.last_finish.max(part.last_finish);
-        for (&metric, &value) in &part.sums {
-            let sum = self.sums.entry(metric).or_default();
-            *sum = sum.saturating_add(value);
-        }
-    }
-}
-
-fn earliest(known: Option<Timestamp>, value: u64) -> Option<Timestamp> {
-    let value = (value != NULL).then_some(Timestamp(value as i64));
-    [known, value].into_iter().flatten().min()
-}
-
-fn latest(known: Option<Timestamp>, value: u64) -> Option<Timestamp> {
-    known.max((value != NULL).then_some(Timestamp(value as i64)))
-}
-
-#[derive(Default)]
-struct Relative {
-    durations: Vec<f64>,
-    bytes: Vec<f64>,
-    stages: u64,
-    excess_ms: f64,
-}
-
-/// Each task's duration and bytes over the median of the same stage's tasks on other executors.
-fn compare(
-    stage: &emberscope_run::StageAttempt,
-    executors: &[u64],
-    statuses: &[u64],
-    relative: &mut BTreeMap<u64, Relative>,
-) {
-    let mut tasks: BTreeMap<u64, Vec<(u64, Option<u64>)>> = BTreeMap::new();
-    for ((row, &executor), &status) in stage.tasks.rows().zip(executors).zip(statuses) {
-        if let (true, Some(duration)) = (status == TaskStatus::Success.code(), row.duration_ms()) {
-            tasks.entry(executor).or_default().push((duration, row.bytes_in()));
-        }
-    }
-    for (&executor, own) in &tasks {
-        let others = || tasks.iter().filter(|(id, _)| **id != executor).flat_map(|(_, tasks)| tasks);
-        let mut durations: Vec<u64> = others().map(|task| task.0).collect();
-        let mut bytes: Vec<u64> = others().filter_map(|task| task.1).collect();
-        let entry = relative.entry(executor).or_default();
-        let Some(typical) = Quantiles::of(&mut durations).map(|q| q.p50).filter(|&p50| p50 > 0) else { continue };
-        entry.stages += 1;
-        entry.durations.extend(own.iter().map(|task| task.0 as f64 / typical as f64));
-        entry.excess_ms += own.iter().map(|task| task.0 as f64 - typical as f64).sum::<f64>();
-        if let Some(typical) = Quantiles::of(&mut bytes).map(|q| q.p50).filter(|&p50| p50 > 0) {
-            entry.bytes.extend(own.iter().filter_map(|task| Some(task.1? as f64 / typical as f64)));
-        }
-    }
-}
-
-fn median_ratio(ratios: &[f64]) -> Option<f64> {
-    let mut sorted = ratios.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    (sorted.len() >= 4).then(|| sorted.get(sorted.len() / 2).copied()).flatten()
 }

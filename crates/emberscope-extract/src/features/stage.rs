@@ -1,11 +1,17 @@
 //! A stage attempt, summed up over its tasks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use emberscope_run::{Locality, NULL, Run, StageAttempt, StageKey, StageStatus, TaskColumn, TaskRow, TaskStatus, Timestamp};
+use emberscope_run::{
+    ExecutorMetrics, Locality, NULL, Run, StageAttempt, StageKey, StageStatus, TaskColumn, TaskRow, TaskStatus, Timestamp,
+};
 
 use super::distribution::{Distribution, Quantiles};
+use super::executor::{self, Share};
 use super::metric::Metric;
+use super::pass::Pass;
+use super::sums::{Sums, TaskCounts};
+use super::warm;
 
 /// A task that stands out in its stage.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +44,21 @@ impl NotableTask {
             records_in: row.records_in(),
             launched_at: row.launched_at()?,
         })
+    }
+
+    /// The task at an index of the store; `None` when there is none or it has no times.
+    fn at(stage: &StageAttempt, index: Option<usize>, scratch: &mut Vec<u64>) -> Option<Self> {
+        use TaskColumn as C;
+        let mut row = TaskRow::default();
+        for column in [
+            C::TaskId, C::Partition, C::Executor, C::LaunchTime, C::FinishTime, C::InputBytes, C::ShuffleLocalBytesRead,
+            C::ShuffleRemoteBytesRead, C::InputRecords, C::ShuffleRecordsRead,
+        ] {
+            scratch.clear();
+            stage.tasks.read_column(column, scratch);
+            row.set(column, *scratch.get(index?)?);
+        }
+        Self::of(&row)
     }
 }
 
@@ -77,95 +98,130 @@ pub struct StageSummary {
     pub longest: Option<NotableTask>,
     /// The successful task with the most bytes in.
     pub largest: Option<NotableTask>,
-    distributions: Vec<Option<Distribution>>,
-}
-
-/// Attempts of a stage by how they ended.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct TaskCounts {
-    /// All attempts that ended, without resubmissions.
-    pub ended: u64,
-    /// Successful.
-    pub succeeded: u64,
-    /// Failed, resubmissions not among them.
-    pub failed: u64,
-    /// Killed on purpose.
-    pub killed: u64,
-    /// Resubmitted after their output was lost.
-    pub resubmitted: u64,
-    /// Started and not ended.
-    pub running: u64,
-    /// Speculative copies among the ended.
-    pub speculative: u64,
+    /// Tasks that the stage was to run.
+    pub wanted: u64,
+    /// Distinct partitions of which an attempt succeeded.
+    pub partitions_done: u64,
+    /// Peaks of the executors' metrics while the stage ran, the largest over the executors; empty when none were polled.
+    pub peaks: ExecutorMetrics,
+    distributions: Distributions,
 }
 
 impl StageSummary {
     /// A stage attempt of a run in numbers; `wall_clock_ms` is filled from the timeline by [`super::Features::of`].
     pub fn of(run: &Run, stage: &StageAttempt) -> Self {
-        let mut columns = Columns::read(stage);
-        let status = columns.take(TaskColumn::Status);
-        let succeeded: Vec<bool> = status.iter().map(|&code| code == TaskStatus::Success.code()).collect();
-        let reported: Vec<bool> = status.iter().map(|&code| code != TaskStatus::Resubmitted.code()).collect();
-        let distributions =
-            Metric::ALL.iter().map(|&metric| distribution(metric, &columns, &succeeded, &reported)).collect();
-        let durations = columns.metric(Metric::Duration);
-        let mut tasks = TaskCounts { running: stage.running.len() as u64, ..TaskCounts::default() };
-        let mut wasted_task_ms = 0_u64;
-        let speculative = columns.get(TaskColumn::Speculative);
-        for (index, &code) in status.iter().enumerate() {
-            match TaskStatus::from_code(code) {
-                Some(TaskStatus::Success) => tasks.succeeded += 1,
-                Some(TaskStatus::Failed) => tasks.failed += 1,
-                Some(TaskStatus::Killed) => tasks.killed += 1,
-                Some(TaskStatus::Resubmitted) => tasks.resubmitted += 1,
-                None => {}
+        Self::pass(run, stage, &mut Pass::default(), &mut Vec::new())
+    }
+
+    /// The same with the buffers of the stage before, and with the sums of each executor on the way.
+    pub(super) fn pass(run: &Run, stage: &StageAttempt, pass: &mut Pass, executors: &mut Vec<Share>) -> Self {
+        pass.start(stage);
+        executor::start(executors, run, pass);
+        let mut summary = Self { wanted: stage.num_tasks, ..Self::empty(run, stage, pass) };
+        for &metric in Metric::ALL {
+            pass.metric(stage, metric);
+            if metric == Metric::Duration {
+                summary.take_durations(run, stage, pass);
             }
-            if code == TaskStatus::Failed.code() || code == TaskStatus::Killed.code() {
-                wasted_task_ms = wasted_task_ms.saturating_add(known(durations[index]).unwrap_or(0));
+            if metric == Metric::BytesIn {
+                summary.largest = NotableTask::at(stage, pass.largest(), &mut pass.scratch);
             }
-            tasks.speculative += u64::from(reported[index] && speculative.get(index) == Some(&1));
+            if let Some(distribution) = distribution(metric, pass, executors) {
+                summary.distributions.set(metric, distribution);
+            }
         }
-        tasks.ended = reported.iter().filter(|&&counts| counts).count() as u64;
-        let first_launch = time_of(columns.get(TaskColumn::LaunchTime).iter().copied().filter(|&t| t != NULL).min());
-        let last_finish = time_of(columns.get(TaskColumn::FinishTime).iter().copied().filter(|&t| t != NULL).max());
-        let argmax = |values: &[u64]| {
-            let candidates = values.iter().enumerate().filter(|&(i, &v)| succeeded[i] && v != NULL);
-            candidates.max_by_key(|&(i, &v)| (v, std::cmp::Reverse(i))).map(|(i, _)| i)
-        };
-        let longest = argmax(&durations);
-        let largest = argmax(&columns.metric(Metric::BytesIn));
-        let row_at = |index: Option<usize>| columns.notable(index?);
+        pass.column(stage, TaskColumn::Host);
+        summary.hosts = distinct(pass.values.iter().copied());
+        pass.column(stage, TaskColumn::Locality);
+        for (code, status, _) in pass.rows() {
+            if status == TaskStatus::Success.code()
+                && let Some(locality) = Locality::from_code(code)
+            {
+                *summary.locality.entry(locality).or_default() += 1;
+            }
+        }
+        summary.peaks = peaks(stage, pass);
+        summary
+    }
+
+    fn empty(run: &Run, stage: &StageAttempt, pass: &Pass) -> Self {
+        let time = |value: Option<u64>| Some(Timestamp(i64::try_from(value?).ok()?));
+        let first_launch = time(pass.launch.iter().copied().filter(|&t| t != NULL).min());
+        let last_finish = time(pass.finish.iter().copied().filter(|&t| t != NULL).max());
         Self {
             key: stage.key,
             status: stage.status(),
+            wanted: 0,
             duration_ms: stage.duration().map(|d| d.0).or_else(|| {
                 Some(last_finish?.since(stage.submitted_at.or(first_launch)?).0)
             }),
             wall_clock_ms: 0.0,
             slots: first_launch.or(stage.submitted_at).and_then(|at| run.slots_at(at)).filter(|&slots| slots > 0),
-            executors: distinct(columns.get(TaskColumn::Executor)),
-            hosts: distinct(columns.get(TaskColumn::Host)),
-            locality: locality(columns.get(TaskColumn::Locality), &succeeded),
-            wasted_task_ms,
-            speculative_waste_ms: speculative_waste(&columns, &status, &durations),
-            warm_duration: warm_durations(run, &columns, &succeeded, &durations),
-            longest: row_at(longest),
-            largest: row_at(largest),
+            executors: distinct(pass.executor.iter().copied()),
+            hosts: 0,
+            partitions_done: 0,
+            locality: BTreeMap::new(),
+            wasted_task_ms: 0,
+            speculative_waste_ms: 0,
+            warm_duration: None,
+            longest: None,
+            largest: None,
             first_launch,
             last_finish,
-            tasks,
-            distributions,
+            tasks: TaskCounts { running: stage.running.len() as u64, ..TaskCounts::default() },
+            peaks: ExecutorMetrics::default(),
+            distributions: Distributions::default(),
+        }
+    }
+
+    /// What comes of durations, which `pass` holds, and of how the tasks ended.
+    fn take_durations(&mut self, run: &Run, stage: &StageAttempt, pass: &mut Pass) {
+        self.longest = NotableTask::at(stage, pass.largest(), &mut pass.scratch);
+        self.warm_duration = warm::durations(run, pass);
+        let lost = [TaskStatus::Failed.code(), TaskStatus::Killed.code()];
+        for (duration, status, _) in pass.rows() {
+            self.tasks.count(status);
+            if duration != NULL && lost.contains(&status) {
+                self.wasted_task_ms = self.wasted_task_ms.saturating_add(duration);
+            }
+        }
+        let partitions = stage.tasks.column(TaskColumn::Partition);
+        let succeeded = partitions.iter().zip(&pass.status).filter(|&(_, &status)| status == TaskStatus::Success.code());
+        self.partitions_done = distinct(succeeded.map(|(&partition, _)| partition));
+        let flags = stage.tasks.column(TaskColumn::Speculative);
+        if flags.contains(&1) {
+            let reported = |&(_, &status): &(&u64, &u64)| status != TaskStatus::Resubmitted.code();
+            self.tasks.speculative =
+                flags.iter().zip(&pass.status).filter(reported).filter(|&(&flag, _)| flag == 1).count() as u64;
+            let copied: BTreeSet<u64> =
+                partitions.iter().zip(&flags).filter(|&(_, &flag)| flag == 1).map(|(&partition, _)| partition).collect();
+            for ((duration, status, _), partition) in pass.rows().zip(&partitions) {
+                if status == TaskStatus::Killed.code() && duration != NULL && copied.contains(partition) {
+                    self.speculative_waste_ms = self.speculative_waste_ms.saturating_add(duration);
+                }
+            }
         }
     }
 
     /// A metric over the tasks; `None` when no task reports it.
     pub fn metric(&self, metric: Metric) -> Option<&Distribution> {
-        self.distributions.get(metric as usize)?.as_ref()
+        self.distributions.get(metric)
     }
 
     /// The sum of a metric over all attempts; `None` when none reports it.
     pub fn sum(&self, metric: Metric) -> Option<u64> {
         Some(self.metric(metric)?.sum)
+    }
+
+    /// The sums of all metrics over all attempts.
+    pub fn sums(&self) -> Sums {
+        let mut sums = Sums::default();
+        for &metric in Metric::ALL {
+            if let Some(sum) = self.sum(metric) {
+                sums.add(metric, sum);
+            }
+        }
+        sums
     }
 
     /// The quantiles of a metric over successful tasks; `None` when none reports it.
@@ -206,141 +262,83 @@ impl StageSummary {
     }
 }
 
-fn known(value: u64) -> Option<u64> {
-    (value != NULL).then_some(value)
+/// The distributions of the metrics that are reported; equal ones, as the many that are all zero, are kept once.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Distributions {
+    index: Vec<u8>,
+    distinct: Vec<Distribution>,
 }
 
-fn time_of(value: Option<u64>) -> Option<Timestamp> {
-    Some(Timestamp(i64::try_from(value?).ok()?))
-}
-
-/// The columns of a stage's tasks that were asked for, unpacked once each.
-struct Columns {
-    columns: Vec<Vec<u64>>,
-    len: usize,
-}
-
-impl Columns {
-    fn read(stage: &StageAttempt) -> Self {
-        let columns = TaskColumn::ALL
-            .iter()
-            .map(|&column| if column < TaskColumn::PeakJvmHeap { stage.tasks.column(column) } else { Vec::new() })
-            .collect();
-        Self { columns, len: stage.tasks.len() }
+impl Distributions {
+    fn get(&self, metric: Metric) -> Option<&Distribution> {
+        self.distinct.get(usize::from(*self.index.get(metric as usize)?))
     }
 
-    fn get(&self, column: TaskColumn) -> &[u64] {
-        &self.columns[column as usize]
-    }
-
-    fn take(&mut self, column: TaskColumn) -> Vec<u64> {
-        self.columns[column as usize].clone()
-    }
-
-    fn metric(&self, metric: Metric) -> Vec<u64> {
-        let sum = |a: TaskColumn, b: &[u64]| -> Vec<u64> {
-            let add = |(&a, &b): (&u64, &u64)| match (a, b) {
-                (NULL, other) | (other, NULL) => other,
-                (a, b) => a.saturating_add(b).min(NULL - 1),
-            };
-            self.get(a).iter().zip(b).map(add).collect()
-        };
-        use TaskColumn as C;
-        match metric {
-            Metric::ShuffleReadBytes => sum(C::ShuffleLocalBytesRead, self.get(C::ShuffleRemoteBytesRead)),
-            Metric::BytesIn => sum(C::InputBytes, &self.metric(Metric::ShuffleReadBytes)),
-            Metric::RecordsIn => sum(C::InputRecords, self.get(C::ShuffleRecordsRead)),
-            Metric::Duration | Metric::SchedulerDelay | Metric::GettingResultTime => {
-                (0..self.len).map(|index| metric.of(&self.times(index)).unwrap_or(NULL)).collect()
-            }
-            _ => metric.column().map(|column| self.get(column).to_vec()).unwrap_or_default(),
-        }
-    }
-
-    /// The columns that times are derived from, of one task.
-    fn times(&self, index: usize) -> TaskRow {
-        use TaskColumn as C;
-        let mut row = TaskRow::default();
-        for column in [
-            C::LaunchTime,
-            C::FinishTime,
-            C::GettingResultAt,
-            C::ExecutorDeserializeTime,
-            C::ExecutorRunTime,
-            C::ResultSerializationTime,
-        ] {
-            row.set(column, self.get(column)[index]);
-        }
-        row
-    }
-
-    fn notable(&self, index: usize) -> Option<NotableTask> {
-        let mut row = TaskRow::default();
-        for &column in TaskColumn::ALL.iter().take_while(|&&column| column < TaskColumn::PeakJvmHeap) {
-            row.set(column, self.get(column)[index]);
-        }
-        NotableTask::of(&row)
+    fn set(&mut self, metric: Metric, distribution: Distribution) {
+        let known = self.distinct.iter().position(|known| distribution.sum == 0 && *known == distribution);
+        let place = known.unwrap_or_else(|| {
+            self.distinct.push(distribution);
+            self.distinct.len() - 1
+        });
+        self.index.resize(Metric::COUNT, u8::MAX);
+        self.index[metric as usize] = place as u8;
     }
 }
 
-fn distribution(metric: Metric, columns: &Columns, succeeded: &[bool], reported: &[bool]) -> Option<Distribution> {
-    let values = columns.metric(metric);
-    let mut successful = Vec::with_capacity(values.len());
+fn distribution(metric: Metric, pass: &mut Pass, executors: &mut [Share]) -> Option<Distribution> {
+    let mut successful = std::mem::take(&mut pass.successful);
+    successful.clear();
     let (mut sum, mut count) = (0_u64, 0);
-    for (index, &value) in values.iter().enumerate() {
-        if value != NULL && reported[index] {
-            sum = sum.saturating_add(value);
-            count += 1;
-            if succeeded[index] {
-                successful.push(value);
+    for (value, status, executor) in pass.rows() {
+        if value == NULL || status == TaskStatus::Resubmitted.code() {
+            continue;
+        }
+        sum = sum.saturating_add(value);
+        count += 1;
+        if status == TaskStatus::Success.code() {
+            successful.push(value);
+        }
+        if let Some(share) = usize::try_from(executor).ok().and_then(|executor| executors.get_mut(executor)) {
+            share.sums.add(metric, value);
+        }
+    }
+    let quantiles = Quantiles::of(&mut successful);
+    pass.successful = successful;
+    (count > 0).then_some(Distribution { sum, count, quantiles })
+}
+
+/// Peaks over the executors while the stage ran: of the stage's own events, or of its tasks where those are absent.
+fn peaks(stage: &StageAttempt, pass: &mut Pass) -> ExecutorMetrics {
+    let mut peaks = ExecutorMetrics::default();
+    stage.executor_peaks.values().for_each(|of_executor| peaks.merge(of_executor));
+    if peaks.is_empty() {
+        for &column in TaskColumn::executor_metrics() {
+            pass.column(stage, column);
+            if let Some(peak) = pass.values.iter().copied().filter(|&value| value != NULL).max() {
+                peaks.raise(column, peak);
             }
         }
     }
-    (count > 0).then(|| Distribution { sum, count, quantiles: Quantiles::of(&mut successful) })
+    peaks
 }
 
-fn distinct(values: &[u64]) -> u64 {
-    let mut seen: Vec<u64> = values.iter().copied().filter(|&value| value != NULL).collect();
-    seen.sort_unstable();
-    seen.dedup();
-    seen.len() as u64
-}
-
-fn locality(values: &[u64], succeeded: &[bool]) -> BTreeMap<Locality, u64> {
-    let mut counts = BTreeMap::new();
-    for (&code, _) in values.iter().zip(succeeded).filter(|&(_, &succeeded)| succeeded) {
-        if let Some(locality) = Locality::from_code(code) {
-            *counts.entry(locality).or_default() += 1;
+fn distinct(values: impl Iterator<Item = u64>) -> u64 {
+    // Executors, hosts and partitions are numbered from 0: a bit each is enough, unless a log says otherwise.
+    const DENSE: u64 = 1 << 26;
+    let mut bits: Vec<u64> = Vec::new();
+    let mut rest: BTreeSet<u64> = BTreeSet::new();
+    let mut count = 0;
+    for value in values.filter(|&value| value != NULL) {
+        if value >= DENSE {
+            count += u64::from(rest.insert(value));
+            continue;
         }
-    }
-    counts
-}
-
-/// Killed attempts of partitions that a speculative copy was started for.
-fn speculative_waste(columns: &Columns, status: &[u64], durations: &[u64]) -> u64 {
-    let partitions = columns.get(TaskColumn::Partition);
-    let speculative = columns.get(TaskColumn::Speculative);
-    let copied: std::collections::BTreeSet<u64> =
-        partitions.iter().zip(speculative).filter(|&(_, &flag)| flag == 1).map(|(&partition, _)| partition).collect();
-    let killed = |index: &usize| status[*index] == TaskStatus::Killed.code() && copied.contains(&partitions[*index]);
-    (0..status.len()).filter(killed).fold(0, |sum: u64, i| sum.saturating_add(known(durations[i]).unwrap_or(0)))
-}
-
-fn warm_durations(run: &Run, columns: &Columns, succeeded: &[bool], durations: &[u64]) -> Option<Quantiles> {
-    let launches = columns.get(TaskColumn::LaunchTime);
-    let executors = columns.get(TaskColumn::Executor);
-    let mut order: Vec<usize> = (0..columns.len).collect();
-    order.sort_by_key(|&index| launches[index]);
-    let mut launched: BTreeMap<u64, u64> = BTreeMap::new();
-    let mut warm = Vec::new();
-    for index in order {
-        let seen = launched.entry(executors[index]).or_default();
-        *seen += 1;
-        let name = usize::try_from(executors[index]).ok().and_then(|index| run.executor_names.get(index));
-        let cores = name.and_then(|id| run.executors.get(id)?.cores).unwrap_or(1);
-        if *seen > cores && succeeded[index] && durations[index] != NULL {
-            warm.push(durations[index]);
+        let (word, bit) = ((value / 64) as usize, 1 << (value % 64));
+        if word >= bits.len() {
+            bits.resize(word + 1, 0);
         }
+        count += u64::from(bits[word] & bit == 0);
+        bits[word] |= bit;
     }
-    (warm.len() >= 4).then(|| Quantiles::of(&mut warm)).flatten()
+    count
 }

@@ -2,7 +2,9 @@
 
 use super::source::Source;
 use super::{Codec, FramingError, FramingErrorKind, Limits, RATIO_FLOOR_BYTES, SNIFF_BYTES};
-use super::{blocks::Blocks, foreign, gzip::Gzip, lz4_block::Lz4Block, lzf::Lzf, snappy::Snappy, zstd::Zstd};
+use super::{
+    blocks::Blocks, foreign, gzip::Gzip, lz4_block::Lz4Block, lzf::Lzf, snappy::Snappy, zstd::Zstd,
+};
 use std::io::{self, Read};
 use std::ops::Range;
 
@@ -44,6 +46,7 @@ pub struct Decoder {
     given: u64,
     losses: Vec<Loss>,
     hole: bool,
+    kept: Option<u8>,
     end: Option<Result<(), FramingError>>,
 }
 
@@ -86,7 +89,17 @@ pub fn open(reader: impl Read + Send + 'static, limits: &Limits) -> io::Result<D
         Codec::SnappyXerial => Some(Box::new(Blocks::new(Snappy::new(block_bytes)))),
         Codec::Lzf => Some(Box::new(Blocks::new(Lzf::default()))),
     };
-    Ok(Decoder { codec, source, state, limits: *limits, given: 0, losses: Vec::new(), hole: false, end: None })
+    Ok(Decoder {
+        codec,
+        source,
+        state,
+        limits: *limits,
+        given: 0,
+        losses: Vec::new(),
+        hole: false,
+        kept: None,
+        end: None,
+    })
 }
 
 impl Decoder {
@@ -102,7 +115,11 @@ impl Decoder {
 
     /// Bytes of text that were given up to now; for a plain input the same as [`compressed_offset`](Self::compressed_offset).
     pub fn decompressed_offset(&self) -> u64 {
-        if self.state.is_none() { self.source.offset() } else { self.given }
+        if self.state.is_none() {
+            self.source.offset()
+        } else {
+            self.given
+        }
     }
 
     /// What could not be decoded up to now, in the order of the input; the cut end of a stream is among it.
@@ -122,7 +139,10 @@ impl Decoder {
 
     /// Counts `count` bytes about to be given; fewer when a limit cuts them off, with the error kept for the next read.
     fn give(&mut self, count: usize) -> usize {
-        let allowed = self.limits.max_decompressed_bytes.saturating_sub(self.given);
+        let allowed = self
+            .limits
+            .max_decompressed_bytes
+            .saturating_sub(self.given);
         let count = u64::try_from(count).unwrap_or(u64::MAX);
         let kept = count.min(allowed);
         self.given = self.given.saturating_add(kept);
@@ -145,7 +165,8 @@ impl Decoder {
     /// At damage: goes on behind it when that is possible, and settles the end otherwise.
     fn mend(&mut self, kind: FramingErrorKind) -> io::Result<()> {
         let start = self.source.offset();
-        if matches!(kind, FramingErrorKind::Limit { .. }) {
+        // The window of one zstd frame says nothing of the next frame's; a stream's blocks are all of one size.
+        if matches!(kind, FramingErrorKind::Limit { .. }) && self.codec != Codec::Zstd {
             self.end = Some(Err(self.error(start, kind)));
             return Ok(());
         }
@@ -154,13 +175,24 @@ impl Decoder {
             None => false,
         };
         let stop = self.source.offset();
-        let loss = Loss { compressed: start..stop, decompressed_offset: self.given, kind: kind.clone() };
+        let loss = Loss {
+            compressed: start..stop,
+            decompressed_offset: self.given,
+            kind: kind.clone(),
+        };
         self.losses.push(loss);
         if !found {
-            let at = if kind == FramingErrorKind::Truncated { stop } else { start };
+            let at = if kind == FramingErrorKind::Truncated {
+                stop
+            } else {
+                start
+            };
             self.end = Some(Err(self.error(at, kind)));
         } else if self.losses.len() as u64 > self.limits.max_losses {
-            let kind = FramingErrorKind::Limit { name: "max_losses", limit: self.limits.max_losses };
+            let kind = FramingErrorKind::Limit {
+                name: "max_losses",
+                limit: self.limits.max_losses,
+            };
             self.end = Some(Err(self.error(stop, kind)));
         } else {
             self.hole = self.given > 0;
@@ -197,22 +229,31 @@ impl Read for Decoder {
                 Some(Ok(())) => return Ok(0),
                 Some(Err(error)) => return Err(error.clone().into()),
             }
-            // A hole is marked by a line feed, in front of the first bytes behind it.
-            let marked = usize::from(self.hole);
-            if let (true, [only]) = (self.hole, &mut *out) {
-                *only = b'\n';
-                self.hole = false;
-                return Ok(self.give(1));
+            if let Some(byte) = self.kept.take() {
+                out.iter_mut().take(1).for_each(|first| *first = byte);
+                match self.give(1) {
+                    0 => continue,
+                    count => return Ok(count),
+                }
             }
-            let Some(state) = &mut self.state else { return Ok(0) };
-            match state.step(&mut self.source, out.get_mut(marked..).unwrap_or_default())? {
+            let Some(state) = &mut self.state else {
+                return Ok(0);
+            };
+            let room = if self.hole {
+                out.get_mut(..1).unwrap_or_default()
+            } else {
+                &mut *out
+            };
+            match state.step(&mut self.source, room)? {
                 Step::Bytes(0) => {}
                 Step::Bytes(count) => {
-                    if let (true, Some(first)) = (self.hole, out.first_mut()) {
-                        *first = b'\n';
+                    // A hole is marked by a line feed, once there is something behind it: that waits for the next read.
+                    if self.hole {
+                        self.hole = false;
+                        self.kept = out.first().copied();
+                        out.iter_mut().take(1).for_each(|first| *first = b'\n');
                     }
-                    self.hole = false;
-                    match self.give(count.saturating_add(marked)) {
+                    match self.give(count) {
                         0 => {}
                         count => return Ok(count),
                     }
@@ -240,7 +281,12 @@ pub struct Decoded {
 /// Decodes `input` in memory: for tests, fuzzing and small inputs.
 pub fn decode_all(input: &[u8], limits: &Limits) -> Decoded {
     let codec = Codec::sniff(input);
-    let mut decoded = Decoded { codec, bytes: Vec::new(), error: None, losses: Vec::new() };
+    let mut decoded = Decoded {
+        codec,
+        bytes: Vec::new(),
+        error: None,
+        losses: Vec::new(),
+    };
     let failed = match open(io::Cursor::new(input.to_vec()), limits) {
         Ok(mut decoder) => {
             let failed = decoder.read_to_end(&mut decoded.bytes).err();

@@ -1,8 +1,8 @@
 //! gzip members (RFC 1952).
 
 use super::decoder::{Decode, Step};
-use super::source::Source;
 use super::inflate::{Inflate, Inflated};
+use super::source::Source;
 use super::{FramingErrorKind, GZIP_MAGIC};
 use std::io;
 
@@ -13,7 +13,9 @@ const TRAILER_BYTES: usize = 8;
 
 enum Place {
     /// Before a member's header; true when a member was read before.
-    Header { later: bool },
+    Header {
+        later: bool,
+    },
     Body,
     Trailer,
 }
@@ -25,7 +27,10 @@ pub(super) struct Gzip {
 
 impl Gzip {
     pub(super) fn new() -> Self {
-        Self { inflate: Inflate::new(), place: Place::Header { later: false } }
+        Self {
+            inflate: Inflate::new(),
+            place: Place::Header { later: false },
+        }
     }
 
     fn header(&mut self, source: &mut Source, later: bool) -> io::Result<Step> {
@@ -35,7 +40,11 @@ impl Gzip {
         // Tapes and block devices pad with zeros, and gzip itself ignores them.
         if later && source.peek(1) == [0] {
             while source.fill(1)? > 0 {
-                let zeros = source.available().iter().take_while(|byte| **byte == 0).count();
+                let zeros = source
+                    .available()
+                    .iter()
+                    .take_while(|byte| **byte == 0)
+                    .count();
                 if zeros == 0 {
                     return Ok(corrupt("no member begins where the last one ended"));
                 }
@@ -54,8 +63,12 @@ impl Gzip {
                     self.place = Place::Body;
                     return Ok(Step::Bytes(0));
                 }
-                Ok(None) if source.at_eof() => return Ok(Step::Damage(FramingErrorKind::Truncated)),
-                Ok(None) if there > MAX_HEADER_BYTES => return Ok(corrupt("a header of more than 1 MiB")),
+                Ok(None) if source.at_eof() => {
+                    return Ok(Step::Damage(FramingErrorKind::Truncated));
+                }
+                Ok(None) if there > MAX_HEADER_BYTES => {
+                    return Ok(corrupt("a header of more than 1 MiB"));
+                }
                 Ok(None) => want = there.saturating_mul(2),
             }
         }
@@ -87,7 +100,9 @@ impl Gzip {
         if expected == found {
             Ok(Step::Bytes(0))
         } else {
-            Ok(corrupt("checksum or length of a member does not match its text"))
+            Ok(corrupt(
+                "checksum or length of a member does not match its text",
+            ))
         }
     }
 }
@@ -108,7 +123,12 @@ impl Decode for Gzip {
             Place::Body | Place::Trailer => false,
         };
         self.place = Place::Header { later: false };
-        source.seek(usize::from(refused), &GZIP_MAGIC, FIXED_HEADER_BYTES, is_likely_header)
+        source.seek(
+            usize::from(refused),
+            &GZIP_MAGIC,
+            FIXED_HEADER_BYTES,
+            is_likely_header,
+        )
     }
 }
 
@@ -124,19 +144,25 @@ fn header_length(bytes: &[u8]) -> Result<Option<usize>, &'static str> {
     if !super::begins(bytes, &GZIP_MAGIC) {
         return Err("no member begins where the last one ended");
     }
-    let Some([_, _, method, flags, ..]) = bytes.get(..FIXED_HEADER_BYTES) else { return Ok(None) };
+    let Some([_, _, method, flags, ..]) = bytes.get(..FIXED_HEADER_BYTES) else {
+        return Ok(None);
+    };
     if *method != 8 || flags & 0xe0 != 0 {
         return Err("a member header with unknown method or flags");
     }
     let mut length = FIXED_HEADER_BYTES;
     if flags & 0x04 != 0 {
-        let Some([low, high]) = bytes.get(length..length + 2) else { return Ok(None) };
+        let Some([low, high]) = bytes.get(length..length + 2) else {
+            return Ok(None);
+        };
         length += 2 + usize::from(u16::from_le_bytes([*low, *high]));
     }
     for flag in [0x08, 0x10] {
         if flags & flag != 0 {
             let rest = bytes.get(length..).unwrap_or_default();
-            let Some(text) = memchr::memchr(0, rest) else { return Ok(None) };
+            let Some(text) = memchr::memchr(0, rest) else {
+                return Ok(None);
+            };
             length += text + 1;
         }
     }

@@ -11,6 +11,10 @@ const TYPE_COMPRESSED: u8 = 1;
 /// The longest chunk: seven bytes of header and 65,535 of data.
 const MAX_CHUNK_BYTES: usize = 7 + 0xffff;
 
+/// Chunks that are decoded for nothing in search of a place to go on, in a whole stream: an input made of false headers, each
+/// of them 64 KiB of work, must come to an end.
+const MAX_FALSE_CHUNKS: u32 = 4_096;
+
 /// A chunk's place in the input and its text's length.
 struct Chunk {
     header: usize,
@@ -26,12 +30,18 @@ fn chunk(bytes: &[u8]) -> Result<Chunk, bool> {
     }
     let length = |low: u8, high: u8| usize::from(u16::from_be_bytes([low, high]));
     match *bytes {
-        [_, _, TYPE_RAW, a, b, ..] => {
-            Ok(Chunk { header: 5, data: length(a, b), text: length(a, b), compressed: false })
-        }
-        [_, _, TYPE_COMPRESSED, a, b, c, d, ..] => {
-            Ok(Chunk { header: 7, data: length(a, b), text: length(c, d), compressed: true })
-        }
+        [_, _, TYPE_RAW, a, b, ..] => Ok(Chunk {
+            header: 5,
+            data: length(a, b),
+            text: length(a, b),
+            compressed: false,
+        }),
+        [_, _, TYPE_COMPRESSED, a, b, c, d, ..] => Ok(Chunk {
+            header: 7,
+            data: length(a, b),
+            text: length(c, d),
+            compressed: true,
+        }),
         [_, _, kind, ..] => Err(kind <= TYPE_COMPRESSED),
         _ => Err(true),
     }
@@ -40,6 +50,7 @@ fn chunk(bytes: &[u8]) -> Result<Chunk, bool> {
 #[derive(Default)]
 pub(super) struct Lzf {
     scratch: Text,
+    false_chunks: u32,
 }
 
 impl BlockFormat for Lzf {
@@ -53,25 +64,41 @@ impl BlockFormat for Lzf {
             Err(false) => return Ok(Block::corrupt("no chunk header where one should be")),
         };
         let end = chunk.header + chunk.data;
-        let Some(data) = source.available().get(chunk.header..end) else { return Ok(Block::TRUNCATED) };
+        let Some(data) = source.available().get(chunk.header..end) else {
+            return Ok(Block::TRUNCATED);
+        };
         if !decode(&chunk, data, text.room(chunk.text)) {
             return Ok(Block::corrupt("invalid lzf chunk"));
         }
         source.consume(end);
-        Ok(if chunk.text == 0 { Block::Passed } else { Block::Text(chunk.text) })
+        Ok(if chunk.text == 0 {
+            Block::Passed
+        } else {
+            Block::Text(chunk.text)
+        })
     }
 
     fn resync(&mut self, source: &mut Source) -> io::Result<bool> {
-        let scratch = &mut self.scratch;
+        let Self {
+            scratch,
+            false_chunks,
+        } = self;
         // Two letters are soon met by chance: the chunk has to decode, and another one or the end has to follow it.
         source.seek(1, &LZF_MAGIC, MAX_CHUNK_BYTES + 3, |bytes| {
-            let Ok(found) = chunk(bytes) else { return false };
+            let Ok(found) = chunk(bytes) else {
+                return false;
+            };
             let end = found.header + found.data;
             let (Some(data), Some(next)) = (bytes.get(found.header..end), bytes.get(end..)) else {
                 return false;
             };
             let followed = next.is_empty() || !matches!(chunk(next), Err(false));
-            followed && found.text > 0 && decode(&found, data, scratch.room(found.text))
+            if !followed || found.text == 0 || *false_chunks == MAX_FALSE_CHUNKS {
+                return false;
+            }
+            let fits = decode(&found, data, scratch.room(found.text));
+            *false_chunks += u32::from(!fits);
+            fits
         })
     }
 }

@@ -1,7 +1,7 @@
 //! Zstandard frames (RFC 8878).
 //!
-//! The decompressor is fed exactly what it asks for, one block at a time: when a call of `ZSTD_decompressStream` fails it does not
-//! say how much it had written in that call, so a call must not do more than one block.
+//! When a call of `ZSTD_decompressStream` fails it does not say how much it had written in that call. So a call may either give
+//! text or fail: the decompressor is fed one block at a time, and the header of the next block apart, though it asks for both.
 
 use super::decoder::{Decode, Step};
 use super::source::Source;
@@ -11,6 +11,8 @@ use zstd::zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, ResetDirective, get
 
 /// Bytes the decompressor wants to see of a new frame (`ZSTD_FRAMEHEADERSIZE_MIN`).
 const FRAME_START_BYTES: usize = 5;
+/// Bytes of a block's header (`ZSTD_blockHeaderSize`).
+const BLOCK_HEADER_BYTES: usize = 3;
 /// zstd's text for error 16, `ZSTD_error_frameParameter_windowTooLarge`.
 const WINDOW_TOO_LARGE: &str = "Frame requires too much memory for decoding";
 /// The magics of skippable frames end in these bytes; the first is 0x50 to 0x5f.
@@ -42,17 +44,29 @@ impl Zstd {
             DCtx::try_create().ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))?;
         let window_log_max = window_log_max.clamp(10, 31);
         context.init().map_err(failed)?;
-        context.set_parameter(DParameter::WindowLogMax(window_log_max)).map_err(failed)?;
-        Ok(Self { context, window_log_max, wants: None, flush: false })
+        context
+            .set_parameter(DParameter::WindowLogMax(window_log_max))
+            .map_err(failed)?;
+        Ok(Self {
+            context,
+            window_log_max,
+            wants: None,
+            flush: false,
+        })
     }
 }
 
 impl Decode for Zstd {
     fn step(&mut self, source: &mut Source, out: &mut [u8]) -> io::Result<Step> {
+        // With a block it asks for the header of the next; with other things it takes what it gets, and asks for the rest.
+        let wanted = match self.wants {
+            None => FRAME_START_BYTES,
+            Some(wants) if wants > BLOCK_HEADER_BYTES => wants - BLOCK_HEADER_BYTES,
+            Some(wants) => wants,
+        };
         let input = if self.flush {
             &[]
         } else {
-            let wanted = self.wants.unwrap_or(FRAME_START_BYTES);
             let there = source.fill(wanted)?;
             let input = source.peek(wanted);
             if self.wants.is_none() {
@@ -69,15 +83,14 @@ impl Decode for Zstd {
             }
             input
         };
-        // A log that is still written ends behind a block, where the decompressor asks for the next block's header too: it gets
-        // what there is, and the stream is cut when nothing comes of it.
-        let last = !self.flush && input.len() < self.wants.unwrap_or(FRAME_START_BYTES);
+        let last = !self.flush && input.len() < wanted;
         let room = out.len();
         let mut input = InBuffer::around(input);
         let mut output = OutBuffer::around(out);
         match self.context.decompress_stream(&mut output, &mut input) {
             Ok(wants) => {
                 let (used, written) = (input.pos, output.pos());
+                // The input ended before the block did.
                 if last && written == 0 && wants > 0 {
                     return Ok(Step::Damage(FramingErrorKind::Truncated));
                 }

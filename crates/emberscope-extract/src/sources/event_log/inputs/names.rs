@@ -26,9 +26,13 @@ impl NameHint {
     pub fn from_name(name: &str) -> Self {
         let name = name.strip_prefix(ROLLING_DIRECTORY).unwrap_or(name);
         let name = rolling_part(name).map_or(name, |part| part.id);
-        let Some(length) = application_id_length(name) else { return Self::default() };
+        let Some(length) = application_id_length(name) else {
+            return Self::default();
+        };
         let (id, rest) = name.split_at(length);
-        let attempt = rest.strip_prefix('_').map(|rest| rest.split('.').next().unwrap_or(rest));
+        let attempt = rest
+            .strip_prefix('_')
+            .map(|rest| rest.split('.').next().unwrap_or(rest));
         let is_id = |text: &&str| {
             !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
         };
@@ -59,7 +63,11 @@ fn application_id_length(name: &str) -> Option<usize> {
         .or_else(|| one("local-", &digits, 10))
         .or_else(|| one("spark-application-", &digits, 10))
         .or_else(|| one("spark-", &hex, 32))?;
-    let ends = name.get(length..)?.chars().next().is_none_or(|c| !c.is_ascii_alphanumeric());
+    let ends = name
+        .get(length..)?
+        .chars()
+        .next()
+        .is_none_or(|c| !c.is_ascii_alphanumeric());
     ends.then_some(length)
 }
 
@@ -90,7 +98,11 @@ pub(super) fn rolling_part(name: &str) -> Option<RollingPart<'_>> {
     let index = index.parse().ok()?;
     // Spark takes periods out of ids, so that what follows the first is codec and suffix.
     let bare = id.split('.').next().unwrap_or(id);
-    Some(RollingPart { index, id: bare, compact: id.ends_with(COMPACT) })
+    Some(RollingPart {
+        index,
+        id: bare,
+        compact: id.ends_with(COMPACT),
+    })
 }
 
 /// The id of an `appstatus_<id>[.inprogress]` file.
@@ -123,12 +135,17 @@ pub(super) fn databricks_part(name: &str) -> Option<DatabricksPart<'_>> {
 }
 
 fn is_codec_suffix(suffix: &str) -> bool {
-    matches!(suffix, ".gz" | ".zst" | ".zstd" | ".lz4" | ".snappy" | ".lzf")
+    matches!(
+        suffix,
+        ".gz" | ".zst" | ".zstd" | ".lz4" | ".snappy" | ".lzf"
+    )
 }
 
 /// Whether a file is none of the log's: hidden, a checksum, a marker.
 pub(super) fn is_ignored(name: &str) -> bool {
-    let crc = std::path::Path::new(name).extension().is_some_and(|extension| extension == "crc");
+    let crc = std::path::Path::new(name)
+        .extension()
+        .is_some_and(|extension| extension == "crc");
     name.is_empty() || name.starts_with('.') || crc || name == "_SUCCESS" || name == "__MACOSX"
 }
 
@@ -152,7 +169,11 @@ pub fn natural_order(a: &str, b: &str) -> Ordering {
             }
             (x, y) => {
                 let order = x.cmp(&y);
-                return if order == Ordering::Equal { a.cmp(b) } else { order };
+                return if order == Ordering::Equal {
+                    a.cmp(b)
+                } else {
+                    order
+                };
             }
         }
     }

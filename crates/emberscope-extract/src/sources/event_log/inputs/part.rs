@@ -26,7 +26,10 @@ enum From {
 
 impl fmt::Debug for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Part").field("name", &self.name).field("framed_bytes", &self.framed_bytes).finish_non_exhaustive()
+        f.debug_struct("Part")
+            .field("name", &self.name)
+            .field("framed_bytes", &self.framed_bytes)
+            .finish_non_exhaustive()
     }
 }
 
@@ -76,7 +79,11 @@ impl Part {
     }
 
     pub(super) fn from_zip(name: String, framed_bytes: u64, entry: ZipEntry) -> Self {
-        Self { name, framed_bytes: Some(framed_bytes), from: From::Zip(entry) }
+        Self {
+            name,
+            framed_bytes: Some(framed_bytes),
+            from: From::Zip(entry),
+        }
     }
 
     pub(super) fn from_reader(name: &str, reader: impl Read + Send + 'static) -> Self {

@@ -1,8 +1,8 @@
 //! Cut, flipped and garbled streams.
 
 use super::encoders::{
-    COMPRESSED, SNAPPY_HEADER, encode, gzip, lz4_block, lz4_stream, lzf_chunk, snappy_chunk, zstd_frame,
-    zstd_running,
+    COMPRESSED, SNAPPY_HEADER, encode, gzip, lz4_block, lz4_stream, lzf_chunk, snappy_chunk,
+    zstd_frame, zstd_running,
 };
 use super::{decode, drain, kind, lines};
 use crate::sources::event_log::framing::{
@@ -42,10 +42,16 @@ fn a_stream_cut_at_any_byte_gives_a_prefix_and_says_that_it_is_cut() {
             let decoded = decode(&stream[..cut]);
             let name = codec.name();
             assert!(text.starts_with(&decoded.bytes), "{name} at {cut}");
-            assert!(decoded.bytes.len() >= most, "{name} at {cut} gives less than at {}", cut - 1);
+            assert!(
+                decoded.bytes.len() >= most,
+                "{name} at {cut} gives less than at {}",
+                cut - 1
+            );
             most = decoded.bytes.len();
             let markless = matches!(codec, Codec::SnappyXerial | Codec::Lzf);
-            if markless && (boundaries.contains(&cut) || (codec == Codec::SnappyXerial && cut == 16)) {
+            if markless
+                && (boundaries.contains(&cut) || (codec == Codec::SnappyXerial && cut == 16))
+            {
                 assert_eq!(decoded.error, None, "{name} at {cut}");
                 continue;
             }
@@ -56,7 +62,12 @@ fn a_stream_cut_at_any_byte_gives_a_prefix_and_says_that_it_is_cut() {
             assert!(!error.reached_end);
             assert_eq!(decoded.losses.len(), 1);
         }
-        assert!(most + 700 >= text.len(), "{} gives {most} of {}", codec.name(), text.len());
+        assert!(
+            most + 700 >= text.len(),
+            "{} gives {most} of {}",
+            codec.name(),
+            text.len()
+        );
     }
 }
 
@@ -83,21 +94,36 @@ fn a_damaged_block_loses_itself_and_nothing_else() {
         let decoded = decode(&[before.clone(), hit.clone(), after].concat());
         let name = codec.name();
         let error = decoded.error.clone().unwrap();
-        assert!(matches!(error.kind, FramingErrorKind::Corrupt(_)), "{name}: {error}");
+        assert!(
+            matches!(error.kind, FramingErrorKind::Corrupt(_)),
+            "{name}: {error}"
+        );
         assert!(error.reached_end, "{name}");
         assert!(decoded.bytes.starts_with(&first), "{name}");
         assert!(decoded.bytes.ends_with(&third), "{name}");
         let middle = &decoded.bytes[first.len()..decoded.bytes.len() - third.len()];
         if matches!(codec, Codec::Gzip | Codec::Zstd) {
             // These give what they can of the damaged frame; gzip notices only where no code fits, or at its checksum.
-            assert!(codec == Codec::Gzip || middle.len() <= second.len() + 1, "{name} {}", middle.len());
+            assert!(
+                codec == Codec::Gzip || middle.len() <= second.len() + 1,
+                "{name} {}",
+                middle.len()
+            );
             assert_eq!(middle.last(), Some(&b'\n'), "{name}");
         } else {
             assert_eq!(middle, b"\n", "{name}");
             let start = before.len() as u64;
             let range = start..start + hit.len() as u64;
-            let Loss { compressed, decompressed_offset, .. } = decoded.losses[0].clone();
-            assert_eq!((compressed, decompressed_offset), (range, first.len() as u64), "{name}");
+            let Loss {
+                compressed,
+                decompressed_offset,
+                ..
+            } = decoded.losses[0].clone();
+            assert_eq!(
+                (compressed, decompressed_offset),
+                (range, first.len() as u64),
+                "{name}"
+            );
         }
         assert_eq!(decoded.losses.len(), 1, "{name}");
     }
@@ -116,13 +142,22 @@ fn a_damaged_length_does_not_hide_the_blocks_behind_it() {
     // Snappy has no mark but the header of the next joined stream.
     let [before, mut hit, after] = three(Codec::SnappyXerial, [&first, &second, &third]);
     hit[0] = 0x7f;
-    let decoded = decode(&[before, hit, after, encode(Codec::SnappyXerial, b"joined\n", 99)].concat());
+    let decoded = decode(
+        &[
+            before,
+            hit,
+            after,
+            encode(Codec::SnappyXerial, b"joined\n", 99),
+        ]
+        .concat(),
+    );
     assert_eq!(decoded.bytes, [&first[..], b"\njoined\n"].concat());
 }
 
 #[test]
 fn the_name_of_lz4_block_streams_inside_a_log_is_no_place_to_go_on() {
-    let text = b"at net.jpountz.lz4.LZ4BlockInputStream.read LZ4BlockOutputStream LZ4Block\x16".to_vec();
+    let text =
+        b"at net.jpountz.lz4.LZ4BlockInputStream.read LZ4BlockOutputStream LZ4Block\x16".to_vec();
     let mut hit = lz4_block(&text);
     hit[17] ^= 1;
     let stream = [lz4_block(b"first\n"), hit, lz4_stream(b"last\n", 10)].concat();
@@ -138,9 +173,15 @@ fn garbage_behind_the_end_is_reported_after_the_whole_text() {
         let decoded = decode(&[stream.clone(), b"garbage that is no frame".to_vec()].concat());
         assert_eq!(decoded.bytes, b"text\n", "{}", codec.name());
         let error = decoded.error.unwrap();
-        assert!(matches!(error.kind, FramingErrorKind::Corrupt(_)), "{error}");
+        assert!(
+            matches!(error.kind, FramingErrorKind::Corrupt(_)),
+            "{error}"
+        );
         assert_eq!(error.compressed_offset, stream.len() as u64);
-        assert_eq!(decoded.losses[0].compressed, stream.len() as u64..stream.len() as u64 + 24);
+        assert_eq!(
+            decoded.losses[0].compressed,
+            stream.len() as u64..stream.len() as u64 + 24
+        );
     }
 }
 
@@ -184,7 +225,12 @@ fn errors_are_repeated_and_can_be_taken_out() {
     let first = FramingError::from_io(&first).unwrap();
     assert_eq!(Some(first), FramingError::from_io(&second));
     assert_eq!((first.codec, first.decompressed_offset), (Codec::Zstd, 5));
-    assert!(first.to_string().starts_with("zstd stream is cut, at compressed byte"), "{first}");
+    assert!(
+        first
+            .to_string()
+            .starts_with("zstd stream is cut, at compressed byte"),
+        "{first}"
+    );
 }
 
 #[test]
@@ -203,7 +249,12 @@ fn the_readers_own_errors_pass_through() {
         let half = stream[..stream.len() / 2].to_vec();
         let mut decoder = open(Failing(io::Cursor::new(half)), &Limits::default()).unwrap();
         let error = drain(&mut decoder, 1_000).1.unwrap();
-        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{}", codec.name());
+        assert_eq!(
+            error.kind(),
+            io::ErrorKind::ConnectionReset,
+            "{}",
+            codec.name()
+        );
         assert!(FramingError::from_io(&error).is_none());
     }
 }
@@ -239,9 +290,10 @@ proptest! {
     }
 
     #[test]
-    fn several_hits_never_panic_and_losses_are_in_order(
+    fn several_hits_never_panic_and_give_the_same_whatever_the_reads(
         codec in prop::sample::select(COMPRESSED.to_vec()),
         hits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..12),
+        read in 1_usize..400,
     ) {
         let mut stream = encode(codec, &lines(100), 300);
         for (at, byte) in hits {
@@ -249,6 +301,12 @@ proptest! {
             stream[at] = byte;
         }
         let decoded = decode(&stream);
+        // The answer does not depend on how it is asked for.
+        let mut decoder = open(io::Cursor::new(stream.clone()), &Limits::default()).unwrap();
+        let (text, error) = drain(&mut decoder, read);
+        prop_assert!(text == decoded.bytes);
+        prop_assert_eq!(error.as_ref().and_then(FramingError::from_io), decoded.error.as_ref());
+        prop_assert_eq!(decoder.losses(), decoded.losses.as_slice());
         let mut position = 0;
         for loss in &decoded.losses {
             prop_assert!(loss.compressed.start >= position && loss.compressed.end >= loss.compressed.start);

@@ -1,0 +1,81 @@
+# Two commands for a newcomer: `make demo` and `make test`. Everything else is a part of them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# One profile for demo, tests, benches and CI: nothing heavy is built twice.
+CARGO ?= cargo
+BUILD := $(CARGO) build --release --locked
+TEST := $(CARGO) test --release --locked
+BIN := target/release/emberscope
+VENV := target/venv
+# Seconds that each fuzz target runs in `make test`.
+FUZZ_SECONDS ?= 5
+PACKAGES := gcc libc6-dev pkg-config python3 python3-venv
+
+help: ## Show the targets.
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: build ## Build, and diagnose real runs from datasets/.
+	@python3 datasets/demo/show.py $(BIN)
+
+test: packages fmt clippy build unit docs-fresh python fuzz ## Run every check.
+	@echo "make test: every check passed"
+
+build: packages ## Build the emberscope binary.
+	@$(BUILD) --workspace --bins
+
+unit: packages
+	@$(TEST) --workspace
+
+# What is generated from the registries and committed must be what they give now.
+docs-fresh: build
+	@$(BIN) docs --check docs
+
+fmt:
+	@$(CARGO) fmt --all --check
+
+clippy: packages
+	@$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
+
+python: build $(VENV)/ready
+	@$(VENV)/bin/ruff check --quiet datasets benches tests/python
+	@EMBERSCOPE_BIN=$(abspath $(BIN)) $(VENV)/bin/python -m pytest -q tests/python
+
+$(VENV)/ready: tests/python/requirements.txt
+	@python3 -m venv $(VENV)
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/python/requirements.txt
+	@touch $@
+
+fuzz: ## Run every fuzz target for FUZZ_SECONDS.
+	@tests/fuzz/run.sh $(FUZZ_SECONDS)
+
+bench: build ## Compare with a Python reader and spark-rapids-tools (makes a log of 300 MB with PySpark first).
+	@benches/run.sh
+
+bless: build ## Write again what is generated: docs, schema, snapshots.
+	@$(BIN) docs docs
+	@INSTA_UPDATE=always EMBERSCOPE_BLESS=1 $(TEST) --workspace
+
+# Debian packages that are missing are installed by root, and named to anybody else.
+packages:
+	@missing=""; \
+	for package in $(PACKAGES); do \
+	  dpkg-query -W -f='$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$package"; \
+	done; \
+	if command -v python3 >/dev/null && python3 -c 'import venv, ensurepip' 2>/dev/null; then \
+	  missing=$$(echo " $$missing " | sed 's/ python3-venv / /; s/ python3 / /'); \
+	fi; \
+	if [ -n "$$(echo $$missing)" ]; then \
+	  if [ "$$(id -u)" = 0 ]; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	  else \
+	    echo "Missing Debian packages. Run: sudo apt-get install -y$$missing" >&2; exit 1; \
+	  fi; \
+	fi; \
+	if ! command -v $(CARGO) >/dev/null; then \
+	  echo "Rust is missing (1.95 or newer; see rust-version in Cargo.toml). Install it with rustup, https://rustup.rs" >&2; exit 1; \
+	fi
+
+.PHONY: help demo test build unit docs-fresh fmt clippy python fuzz bench bless packages

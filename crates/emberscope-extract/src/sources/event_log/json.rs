@@ -1,0 +1,501 @@
+//! A pull parser for JSON lines: it reads what it is asked for and skips the rest without building anything.
+//!
+//! Task ends are nine tenths of a log and hold some seventy numbers each; a general deserializer spends its time on
+//! what is thrown away. Skipped parts are checked for balanced brackets and closed strings only.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use memchr::memchr2;
+
+/// Nesting that is entered; skipping is not recursive and needs no bound.
+const MAX_DEPTH: u32 = 700;
+
+/// Bytes of a string that are looked at one by one before the search by vectors begins.
+const SHORT: usize = 32;
+
+/// Why a line is no JSON that can be read, and at which byte of the line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct JsonError {
+    /// The byte of the line.
+    pub(super) at: usize,
+    /// What is wrong.
+    pub(super) what: &'static str,
+}
+
+impl fmt::Display for JsonError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at byte {}", self.what, self.at)
+    }
+}
+
+pub(super) type Result<T> = std::result::Result<T, JsonError>;
+
+/// A cursor over one line.
+#[derive(Debug, Clone)]
+pub(super) struct Json<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    depth: u32,
+}
+
+impl<'a> Json<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0, depth: 0 }
+    }
+
+    /// The bytes from the cursor on.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.bytes.get(self.at..).unwrap_or_default()
+    }
+
+    /// Moves the cursor forward without looking.
+    pub(super) fn advance(&mut self, count: usize) {
+        self.at = self.at.saturating_add(count).min(self.bytes.len());
+    }
+
+    fn error<T>(&self, what: &'static str) -> Result<T> {
+        Err(JsonError { at: self.at, what })
+    }
+
+    #[inline]
+    fn peek(&mut self) -> Option<u8> {
+        loop {
+            let byte = *self.bytes.get(self.at)?;
+            if byte > b' ' {
+                return Some(byte);
+            }
+            self.at += 1;
+        }
+    }
+
+    #[inline]
+    fn expect(&mut self, wanted: u8, what: &'static str) -> Result<()> {
+        if self.peek() == Some(wanted) {
+            self.at += 1;
+            Ok(())
+        } else {
+            self.error(what)
+        }
+    }
+
+    /// Whether nothing but white space is left.
+    pub(super) fn at_end(&mut self) -> bool {
+        self.peek().is_none()
+    }
+
+    /// Reads an object: `field` is given each key as it stands and must read or skip its value. Anything else than an
+    /// object (`null`, a string) is skipped and has no fields.
+    #[inline]
+    pub(super) fn object(&mut self, mut field: impl FnMut(&'a [u8], &mut Self) -> Result<()>) -> Result<()> {
+        if self.peek() != Some(b'{') {
+            return self.skip();
+        }
+        self.enter()?;
+        self.at += 1;
+        if self.peek() == Some(b'}') {
+            self.at += 1;
+            self.depth -= 1;
+            return Ok(());
+        }
+        loop {
+            let key = self.raw_string()?;
+            self.expect(b':', "a colon is missing")?;
+            field(key, self)?;
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b'}') => {
+                    self.at += 1;
+                    self.depth -= 1;
+                    return Ok(());
+                }
+                _ => return self.error("an object is not closed"),
+            }
+        }
+    }
+
+    /// Reads an object whose fields are mostly numbers and mostly come in one order, as in Spark's task metrics: each field
+    /// is first compared with the one that is due. `fields` are `"Name":` as Spark writes them; `number` is given the
+    /// index of a field and its value, `other` every key that is not among them.
+    pub(super) fn numbers(
+        &mut self,
+        fields: &[&[u8]],
+        mut number: impl FnMut(usize, u64),
+        mut other: impl FnMut(&'a [u8], &mut Self) -> Result<()>,
+    ) -> Result<()> {
+        if self.peek() != Some(b'{') {
+            return self.skip();
+        }
+        self.enter()?;
+        self.at += 1;
+        if self.peek() == Some(b'}') {
+            self.at += 1;
+            self.depth -= 1;
+            return Ok(());
+        }
+        let mut due = 0;
+        loop {
+            let expected = fields.get(due).filter(|field| self.rest().starts_with(field));
+            let index = if let Some(field) = expected {
+                self.at += field.len();
+                Some(due)
+            } else {
+                let key = self.raw_string()?;
+                self.expect(b':', "a colon is missing")?;
+                let is_key = |field: &&[u8]| field.get(1..field.len().saturating_sub(2)) == Some(key);
+                let index = fields.iter().position(is_key);
+                if index.is_none() {
+                    other(key, self)?;
+                }
+                index
+            };
+            if let Some(index) = index {
+                due = index + 1;
+                if let Some(value) = self.unsigned()? {
+                    number(index, value);
+                }
+            }
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b'}') => {
+                    self.at += 1;
+                    self.depth -= 1;
+                    return Ok(());
+                }
+                _ => return self.error("an object is not closed"),
+            }
+            // White space behind the comma is not what Spark writes; it must not hide the field that is due.
+            self.peek();
+        }
+    }
+
+    /// Reads an array: `item` must read or skip one value. Anything else than an array is skipped and has no items.
+    pub(super) fn array(&mut self, mut item: impl FnMut(&mut Self) -> Result<()>) -> Result<()> {
+        if self.peek() != Some(b'[') {
+            return self.skip();
+        }
+        self.enter()?;
+        self.at += 1;
+        if self.peek() == Some(b']') {
+            self.at += 1;
+            self.depth -= 1;
+            return Ok(());
+        }
+        loop {
+            item(self)?;
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b']') => {
+                    self.at += 1;
+                    self.depth -= 1;
+                    return Ok(());
+                }
+                _ => return self.error("an array is not closed"),
+            }
+        }
+    }
+
+    fn enter(&mut self) -> Result<()> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH { self.error("the nesting is deeper than the limit of 700") } else { Ok(()) }
+    }
+
+    /// The bytes between the quotes, escapes as they stand.
+    #[inline]
+    fn raw_string(&mut self) -> Result<&'a [u8]> {
+        self.expect(b'"', "a string is missing")?;
+        let start = self.at;
+        // Keys and ids are short: words of eight bytes end before a search by vectors has begun.
+        for _ in 0..SHORT / 8 {
+            let Some(word) = self.rest().first_chunk() else { break };
+            let found = quotes_and_escapes(u64::from_le_bytes(*word));
+            if found == 0 {
+                self.at += 8;
+                continue;
+            }
+            self.at += found.trailing_zeros() as usize / 8;
+            if self.bytes.get(self.at) == Some(&b'"') {
+                let raw = self.bytes.get(start..self.at).unwrap_or_default();
+                self.at += 1;
+                return Ok(raw);
+            }
+            break;
+        }
+        loop {
+            let Some(offset) = memchr2(b'"', b'\\', self.rest()) else {
+                return self.error("a string is not closed");
+            };
+            self.at += offset;
+            if self.bytes.get(self.at) == Some(&b'"') {
+                let raw = self.bytes.get(start..self.at).unwrap_or_default();
+                self.at += 1;
+                return Ok(raw);
+            }
+            self.at += 2;
+        }
+    }
+
+    /// A string; a number, `true` or `false` is given as it stands, `null` and anything nested as `None`.
+    pub(super) fn text(&mut self) -> Result<Option<Cow<'a, str>>> {
+        match self.peek() {
+            Some(b'"') => {
+                let raw = self.raw_string()?;
+                Ok(Some(if raw.contains(&b'\\') {
+                    Cow::Owned(unescape(raw))
+                } else {
+                    std::str::from_utf8(raw).map_or_else(|_| String::from_utf8_lossy(raw), Cow::Borrowed)
+                }))
+            }
+            Some(b'{' | b'[' | b'n') => self.skip().map(|()| None),
+            _ => {
+                let start = self.at;
+                self.skip()?;
+                Ok(Some(String::from_utf8_lossy(self.bytes.get(start..self.at).unwrap_or_default())))
+            }
+        }
+    }
+
+    /// A string of at most `max` bytes, cut at a character; `None` for `null` and anything nested.
+    pub(super) fn text_cut(&mut self, max: usize) -> Result<Option<String>> {
+        Ok(self.text()?.map(|text| cut(&text, max)))
+    }
+
+    /// A whole number, also inside a string or with a fraction of zeros; `None` for `null` and anything else.
+    #[inline]
+    pub(super) fn signed(&mut self) -> Result<Option<i64>> {
+        let mut quoted = false;
+        match self.peek() {
+            Some(b'0'..=b'9' | b'-') => {}
+            Some(b'"') => quoted = true,
+            _ => return self.skip().map(|()| None),
+        }
+        let start = self.at;
+        let mut at = self.at + usize::from(quoted);
+        let negative = self.bytes.get(at) == Some(&b'-');
+        at += usize::from(negative);
+        let mut value = 0_i64;
+        let digits_at = at;
+        let mut overflow = false;
+        while let Some(digit) = self.bytes.get(at).map(|byte| byte.wrapping_sub(b'0')).filter(|&digit| digit < 10) {
+            match value.checked_mul(10).and_then(|value| value.checked_add(i64::from(digit))) {
+                Some(next) => value = next,
+                None => overflow = true,
+            }
+            at += 1;
+        }
+        if at == digits_at || overflow {
+            self.at = start;
+            return self.skip().map(|()| None);
+        }
+        match self.bytes.get(at) {
+            Some(b'"') if quoted => at += 1,
+            Some(b'.' | b'e' | b'E') => {
+                self.at = start;
+                let number = self.number()?;
+                return Ok(number.filter(|number| number.abs() < 9e18).map(|number| number as i64));
+            }
+            _ if quoted => {
+                self.at = start;
+                return self.skip().map(|()| None);
+            }
+            _ => {}
+        }
+        self.at = at;
+        Ok(Some(if negative { -value } else { value }))
+    }
+
+    /// A number that is not negative; Spark's `-1` for "not known" is `None`.
+    #[inline]
+    pub(super) fn unsigned(&mut self) -> Result<Option<u64>> {
+        // Up to 18 digits cannot overflow; everything else goes the long way.
+        let mut value = 0_u64;
+        let mut digits = 0;
+        for &byte in self.rest().iter().take(19) {
+            let digit = byte.wrapping_sub(b'0');
+            if digit < 10 {
+                value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
+                digits += 1;
+            } else if digits > 0 && matches!(byte, b',' | b'}' | b']') {
+                self.at += digits;
+                return Ok(Some(value));
+            } else {
+                break;
+            }
+        }
+        Ok(self.signed()?.and_then(|value| u64::try_from(value).ok()))
+    }
+
+    /// A finite number, also inside a string; `None` for `null`, `NaN` and anything else.
+    pub(super) fn number(&mut self) -> Result<Option<f64>> {
+        Ok(self.text()?.and_then(|text| text.parse().ok()).filter(|number: &f64| number.is_finite()))
+    }
+
+    /// `true` or `false`, also inside a string; `None` for anything else.
+    pub(super) fn boolean(&mut self) -> Result<Option<bool>> {
+        Ok(match self.text()?.as_deref() {
+            Some("true") => Some(true),
+            Some("false") => Some(false),
+            _ => None,
+        })
+    }
+
+    /// Skips one value.
+    pub(super) fn skip(&mut self) -> Result<()> {
+        match self.peek() {
+            Some(b'"') => self.raw_string().map(|_| ()),
+            Some(b'{' | b'[') => self.skip_nested(),
+            Some(b',' | b'}' | b']' | b':') | None => self.error("a value is missing"),
+            Some(_) => {
+                let rest = self.rest();
+                let len = rest.iter().position(|byte| matches!(byte, b',' | b'}' | b']' | b' ' | b'\t' | b'\r' | b'\n'));
+                let len = len.unwrap_or(rest.len());
+                let word = rest.get(..len).unwrap_or_default();
+                let plain = matches!(word, b"null" | b"true" | b"false")
+                    || word.iter().all(|b| b.is_ascii_digit() || matches!(b, b'+' | b'-' | b'.' | b'e' | b'E'))
+                    || matches!(word, b"NaN" | b"Infinity" | b"-Infinity");
+                if !plain {
+                    return self.error("a value is neither string, number, true, false nor null");
+                }
+                self.at += len;
+                Ok(())
+            }
+        }
+    }
+
+    fn skip_nested(&mut self) -> Result<()> {
+        let start = self.at;
+        let mut open = 0_u64;
+        while let Some(&byte) = self.bytes.get(self.at) {
+            match byte {
+                b'"' => {
+                    self.raw_string()?;
+                    continue;
+                }
+                b'{' | b'[' => open += 1,
+                b'}' | b']' => {
+                    open -= 1;
+                    if open == 0 {
+                        self.at += 1;
+                        return Ok(());
+                    }
+                }
+                _ => {}
+            }
+            self.at += 1;
+        }
+        self.at = start;
+        self.error("an object or array is not closed")
+    }
+}
+
+/// The top bit of the first byte of a word that is a quote or a backslash, and perhaps of later ones; 0 when none is.
+/// (Zero-byte test after Mycroft, 1987: false marks come only above a true one.)
+fn quotes_and_escapes(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let zero_bytes = |word: u64| word.wrapping_sub(ONES) & !word & (ONES << 7);
+    zero_bytes(word ^ (ONES * b'"' as u64)) | zero_bytes(word ^ (ONES * b'\\' as u64))
+}
+
+/// At most `max` bytes of a text, cut at a character.
+pub(super) fn cut(text: &str, max: usize) -> String {
+    text.get(..text.floor_char_boundary(max)).unwrap_or_default().to_owned()
+}
+
+fn unescape(raw: &[u8]) -> String {
+    let mut out = Vec::with_capacity(raw.len());
+    let mut rest = raw;
+    while let Some(at) = memchr::memchr(b'\\', rest) {
+        out.extend_from_slice(rest.get(..at).unwrap_or_default());
+        let escape = rest.get(at + 1).copied();
+        rest = rest.get(at + 2..).unwrap_or_default();
+        match escape {
+            Some(b'n') => out.push(b'\n'),
+            Some(b't') => out.push(b'\t'),
+            Some(b'r') => out.push(b'\r'),
+            Some(b'b') => out.push(8),
+            Some(b'f') => out.push(12),
+            Some(b'u') => {
+                let mut utf8 = [0; 4];
+                out.extend_from_slice(unicode_escape(&mut rest).encode_utf8(&mut utf8).as_bytes());
+            }
+            Some(other) => out.push(other),
+            None => {}
+        }
+    }
+    out.extend_from_slice(rest);
+    String::from_utf8(out).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}
+
+/// The character behind `\u`, with the second half of a surrogate pair; U+FFFD where there is none.
+fn unicode_escape(rest: &mut &[u8]) -> char {
+    let four = |bytes: &[u8]| {
+        let digits = std::str::from_utf8(bytes.get(..4)?).ok()?;
+        u32::from_str_radix(digits, 16).ok()
+    };
+    let Some(first) = four(rest) else { return char::REPLACEMENT_CHARACTER };
+    *rest = rest.get(4..).unwrap_or_default();
+    if (0xd800..0xdc00).contains(&first)
+        && let Some(second) = rest.strip_prefix(b"\\u").and_then(four)
+        && (0xdc00..0xe000).contains(&second)
+    {
+        *rest = rest.get(6..).unwrap_or_default();
+        return char::from_u32(0x1_0000 + ((first - 0xd800) << 10) + (second - 0xdc00)).unwrap_or(char::REPLACEMENT_CHARACTER);
+    }
+    char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn value_of(text: &str) -> Result<Option<i64>> {
+        Json::new(text.as_bytes()).signed()
+    }
+
+    #[test]
+    fn numbers_are_read_in_every_form_that_spark_wrote_them() {
+        assert_eq!(value_of("42"), Ok(Some(42)));
+        assert_eq!(value_of("\"42\""), Ok(Some(42)));
+        assert_eq!(value_of("-1"), Ok(Some(-1)));
+        assert_eq!(value_of("1.7E3"), Ok(Some(1_700)));
+        assert_eq!(value_of("null"), Ok(None));
+        assert_eq!(value_of("\"4 GB\""), Ok(None));
+        assert_eq!(value_of("99999999999999999999"), Ok(None));
+        assert_eq!(Json::new(b"-1").unsigned(), Ok(None));
+    }
+
+    #[test]
+    fn strings_are_unescaped_with_surrogate_pairs() {
+        let mut json = Json::new(br#""a\"b\\c\n\u00e9\ud83d\ude00\ud800x""#);
+        assert_eq!(json.text().unwrap().unwrap(), "a\"b\\c\n\u{e9}\u{1f600}\u{fffd}x");
+    }
+
+    #[test]
+    fn an_error_names_the_byte() {
+        let mut json = Json::new(br#"{"a":1,"b""#);
+        let error = json.object(|_, json| json.skip()).unwrap_err();
+        assert_eq!(error.to_string(), "a colon is missing at byte 10");
+    }
+
+    #[test]
+    fn nesting_beyond_the_limit_is_an_error_and_skipping_it_is_not() {
+        let deep = "[".repeat(100_000) + &"]".repeat(100_000);
+        assert!(Json::new(deep.as_bytes()).skip().is_ok());
+        fn enter(json: &mut Json<'_>) -> Result<()> {
+            json.array(enter)
+        }
+        assert!(enter(&mut Json::new(deep.as_bytes())).unwrap_err().what.contains("700"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_skipped_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let mut json = Json::new(&bytes);
+            let _ = json.skip();
+            let _ = Json::new(&bytes).text();
+            let _ = Json::new(&bytes).object(|_, json| json.signed().map(|_| ()));
+        }
+    }
+}

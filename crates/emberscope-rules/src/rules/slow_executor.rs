@@ -1,0 +1,312 @@
+//! The tasks of one executor are slower than others' of the same stages at equal data.
+
+use std::collections::BTreeMap;
+
+use emberscope_extract::features::StageSummary;
+use emberscope_run::{ExecutorId, StageKey, Unit};
+
+use crate::finding::{Advice, Evidence, Finding, Subject};
+use crate::problem::Problem;
+use crate::rule::{Context, Outcome, Rule, Threshold};
+use crate::support::loss::{Losses, StageLoss};
+use crate::support::partitioning::set_new;
+use crate::support::tasks::{self, Task};
+use crate::words;
+
+/// The rule.
+pub(super) static RULE: Rule = Rule {
+    problem: Problem::SlowExecutor,
+    summary: "Warm tasks of one executor took much longer than others' of the same stages with as much data.",
+    documentation: include_str!("slow_executor.md"),
+    thresholds: &[SLOW_FACTOR, MIN_TASKS, MIN_TASK, FLOOR, LEAST],
+    explained_by: &[],
+    check,
+};
+
+const SLOW_FACTOR: Threshold = Threshold {
+    name: "slow_factor",
+    value: 1.5,
+    unit: Unit::Ratio,
+    reason: "median over an executor's warm tasks of duration against the others' median of the same stage, less what more data \
+             explains. Equal hosts differ by 10 to 20 %. Set by judgement, not yet calibrated on labelled runs",
+};
+const MIN_TASKS: Threshold = Threshold {
+    name: "min_tasks",
+    value: 8.0,
+    unit: Unit::Count,
+    reason: "warm tasks of the executor below which it was unlucky rather than slow. Set by judgement",
+};
+const MIN_TASK: Threshold = Threshold {
+    name: "min_task_ms",
+    value: 100.0,
+    unit: Unit::Ms,
+    reason: "median duration of a stage's warm tasks below which the clock's grain and the driver's distance decide. Set by \
+             judgement",
+};
+const FLOOR: Threshold = Threshold {
+    name: "floor_share",
+    value: 0.03,
+    unit: Unit::Ratio,
+    reason: "share of the run's wall-clock time that it cost; below it nobody gains by mending. Set by judgement, not yet \
+             calibrated on labelled runs",
+};
+const LEAST: Threshold = Threshold {
+    name: "floor_ms",
+    value: 2_000.0,
+    unit: Unit::Ms,
+    reason: "a run that would be shorter by less than two seconds is as it should be",
+};
+
+/// What one executor's warm tasks took, held against the others'.
+#[derive(Debug, Default)]
+struct Compared {
+    durations: Vec<f64>,
+    bytes: Vec<f64>,
+    cpu: Vec<f64>,
+    gc: Vec<f64>,
+    losses: Vec<StageLoss>,
+}
+
+fn check(ctx: &Context<'_>) -> Outcome {
+    let mut executors: BTreeMap<u64, Compared> = BTreeMap::new();
+    let mut comparable = false;
+    for stage in ctx.features.stages.values().filter(|stage| stage.executors > 1) {
+        let enough = stage.warm_duration.is_some_and(|warm| warm.p50 as f64 >= ctx.threshold(&MIN_TASK));
+        comparable |= stage.warm_duration.is_some();
+        if enough {
+            compare(ctx, stage, &mut executors);
+        }
+    }
+    if !comparable {
+        return Outcome::missing("a stage with warm tasks on two executors or more");
+    }
+    // By host: all executors of a slow host are one finding.
+    let mut hosts: BTreeMap<Option<&str>, Vec<(ExecutorId, Compared)>> = BTreeMap::new();
+    for (index, compared) in executors {
+        let Some(id) = usize::try_from(index).ok().and_then(|index| ctx.run.executor_names.get(index)) else { continue };
+        if is_slow(ctx, &compared) {
+            let host = ctx.run.executors.get(id).and_then(|executor| executor.host.as_deref());
+            hosts.entry(host).or_default().push((id.clone(), compared));
+        }
+    }
+    Outcome::of(hosts.into_iter().filter_map(|(host, slow)| finding(ctx, host, slow)).collect())
+}
+
+/// Adds a stage's warm tasks to their executors, each over the median of the warm tasks on other executors.
+fn compare(ctx: &Context<'_>, stage: &StageSummary, executors: &mut BTreeMap<u64, Compared>) {
+    let mut own: BTreeMap<u64, Vec<Task>> = BTreeMap::new();
+    for task in tasks::warm(ctx, stage.key) {
+        if let Some(executor) = task.executor {
+            own.entry(executor).or_default().push(task);
+        }
+    }
+    for (&executor, tasks) in &own {
+        let others = || own.iter().filter(|(other, _)| **other != executor).flat_map(|(_, tasks)| tasks);
+        if others().count() < 4 {
+            continue;
+        }
+        let Some(typical) = tasks::median(others().map(Task::duration)).filter(|&ms| ms > 0.0) else { continue };
+        let ratios = |value: fn(&Task) -> Option<f64>| -> Vec<f64> {
+            match tasks::median(others().filter_map(value)).filter(|&typical| typical > 0.0) {
+                Some(typical) => tasks.iter().filter_map(value).map(|own| own / typical).collect(),
+                None => Vec::new(),
+            }
+        };
+        let entry = executors.entry(executor).or_default();
+        entry.durations.extend(tasks.iter().map(|task| task.duration() / typical));
+        entry.bytes.extend(ratios(|task| task.row.bytes_in().map(|bytes| bytes as f64)));
+        entry.cpu.extend(ratios(Task::cpu_ms));
+        entry.gc.extend(tasks.iter().filter_map(|task| {
+            Some(task.number(emberscope_run::TaskColumn::JvmGcTime)? / task.duration().max(1.0))
+        }));
+        entry.losses.push(loss(stage, tasks, others(), typical));
+    }
+}
+
+/// What a stage lost: the excess spread over the slots, or its end after the others' last task, as far as one task's
+/// excess explains that.
+fn loss<'a>(stage: &StageSummary, own: &[Task], others: impl Iterator<Item = &'a Task>, typical: f64) -> StageLoss {
+    let excess: f64 = own.iter().map(|task| (task.duration() - typical).max(0.0)).sum();
+    let largest = own.iter().map(|task| task.duration() - typical).fold(0.0, f64::max);
+    let end = |tasks: &mut dyn Iterator<Item = &'a Task>| tasks.map(|task| task.finish).max();
+    let others_end = end(&mut { others });
+    let own_end = own.iter().map(|task| task.finish).max();
+    let tail = match (own_end, others_end) {
+        (Some(own), Some(others)) => own.saturating_sub(others).max(0) as f64,
+        _ => 0.0,
+    };
+    let spread = stage.slots.map_or(0.0, |slots| excess / slots as f64);
+    StageLoss::of_span(stage, spread.max(tail.min(largest)), excess)
+}
+
+/// Duration over the others', less what more data explains; `None` below the least number of tasks.
+fn factor(ctx: &Context<'_>, compared: &Compared) -> Option<f64> {
+    if !(compared.durations.len() as f64 >= ctx.threshold(&MIN_TASKS)) {
+        return None;
+    }
+    let bytes = tasks::median(compared.bytes.iter().copied()).unwrap_or(1.0).max(1.0);
+    Some(tasks::median(compared.durations.iter().copied())? / bytes)
+}
+
+fn is_slow(ctx: &Context<'_>, compared: &Compared) -> bool {
+    factor(ctx, compared).is_some_and(|factor| factor >= ctx.threshold(&SLOW_FACTOR))
+}
+
+fn finding(ctx: &Context<'_>, host: Option<&str>, mut slow: Vec<(ExecutorId, Compared)>) -> Option<Finding> {
+    let all_losses = slow.iter().flat_map(|(_, compared)| compared.losses.iter().cloned());
+    let mut by_stage: BTreeMap<StageKey, StageLoss> = BTreeMap::new();
+    for loss in all_losses {
+        by_stage
+            .entry(loss.key)
+            .and_modify(|sum| {
+                sum.wall_ms = sum.wall_ms.max(loss.wall_ms);
+                sum.core_ms += loss.core_ms;
+            })
+            .or_insert(loss);
+    }
+    let losses = Losses::of(by_stage.into_values().collect());
+    if losses.negligible(ctx, &FLOOR, &LEAST) {
+        return None;
+    }
+    slow.sort_by(|a, b| factor(ctx, &b.1).unwrap_or(0.0).total_cmp(&factor(ctx, &a.1).unwrap_or(0.0)).then(a.0.cmp(&b.0)));
+    let (id, worst) = slow.first()?;
+    let factor = factor(ctx, worst)?;
+    let host_name = host.unwrap_or("an unknown host");
+    let mut subject = Subject::executor(id);
+    subject.host = host.map(str::to_owned);
+    let executors = ctx.features.executors.values().filter(|executor| executor.tasks.succeeded > 0).count();
+    let mut finding = Finding::new(
+        Problem::SlowExecutor,
+        // With two executors there is nothing to say which of them is as it should be.
+        (0.6 + 0.2 * (factor - 1.5)).clamp(0.6, 0.9) - if executors < 3 { 0.15 } else { 0.0 },
+        subject,
+        format!(
+            "executor {id} on {host_name} took {} as long as the others for tasks of the same stages and size",
+            words::times(factor),
+        ),
+    );
+    finding.more_subjects = slow.iter().skip(1).take(9).map(|(id, _)| Subject::executor(id)).collect();
+    let cpu = tasks::median(worst.cpu.iter().copied());
+    let gc = tasks::median(worst.gc.iter().copied());
+    finding.evidence = vec![
+        Evidence::number("relative_task_duration_ratio", factor, Unit::Ratio).over(ctx.threshold(&SLOW_FACTOR)).against(1.0),
+        Evidence::number("warm_tasks_count", worst.durations.len() as f64, Unit::Count),
+        Evidence::number("compared_stages_count", worst.losses.len() as f64, Unit::Count),
+    ];
+    finding.evidence.extend(cpu.map(|cpu| Evidence::number("relative_executor_cpu_time_ratio", cpu, Unit::Ratio).against(1.0)));
+    finding.savings = losses.savings(format!(
+        "its tasks took {} longer than the others' medians; spread over the slots, or as each stage ended later for it, over {} stage \
+         attempt(s), each at its share of the clock",
+        words::duration(losses.core_ms()),
+        losses.len(),
+    ));
+    finding.advice = advice(ctx, host_name, factor, cpu, gc, losses.worst());
+    Some(finding)
+}
+
+fn advice(ctx: &Context<'_>, host: &str, factor: f64, cpu: Option<f64>, gc: Option<f64>, stage: Option<StageKey>) -> Vec<Advice> {
+    let mut all = vec![match (cpu, gc) {
+        (_, Some(gc)) if gc >= 0.2 => Advice::text(format!(
+            "Its tasks spent {} of their time in garbage collection: look at what only this executor holds (cached partitions, large \
+             keys) before blaming {host}.",
+            words::percent(gc),
+        )),
+        (Some(cpu), _) if cpu >= 1.0 + 0.5 * (factor - 1.0) => Advice::text(format!(
+            "Its tasks needed {} the CPU time of the others for as much data: the CPU of {host} is slower or throttled, or shares its \
+             cores with neighbours (hyper-threads, an oversold virtual machine). Compare its CPU model and clock with the others'.",
+            words::times(cpu),
+        )),
+        (Some(_), _) => Advice::text(format!(
+            "Its tasks needed no more CPU time than the others: they waited. Look at {host} at that time: load (more runnable threads \
+             than cores), disk latency and errors, network retransmits; and at the locality of its tasks."
+        )),
+        (None, _) => Advice::text(format!(
+            "The log has no CPU times: compare CPU model, load, disk latency and network of {host} with the other hosts."
+        )),
+    }];
+    let settings = stage.map_or_else(|| ctx.settings.clone(), |key| ctx.settings.for_stage(key));
+    if settings.boolean("spark.speculation") == Some(false) {
+        let advice = Advice::text(
+            "Until the host is mended, let Spark start copies of its slow tasks elsewhere, where tasks may safely run twice.",
+        );
+        all.push(set_new(advice, &settings, "spark.speculation", "true"));
+    }
+    if settings.set_by_user("spark.master").is_some_and(|master| master.starts_with("yarn")) {
+        let held = settings.set_by_user("spark.yarn.exclude.nodes").unwrap_or("");
+        if !held.split(',').any(|node| node.trim() == host) {
+            let nodes = if held.is_empty() { host.to_owned() } else { format!("{held},{host}") };
+            all.push(Advice::text("If it recurs there, keep YARN from placing executors on it.").set("spark.yarn.exclude.nodes", nodes));
+        }
+    } else {
+        all.push(Advice::text(format!("If it recurs on {host}, take it out of the cluster (drain it, or an anti-affinity).")));
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{RunBuilder, check, outcome, run};
+
+    /// Three executors of 2 cores; 48 tasks dealt to them in turn, 1 s each, on executor 3 `ms`.
+    fn three(ms: u64, cpu: u64, bytes: u64) -> RunBuilder {
+        run().executor("1", 2).executor("2", 2).executor("3", 2).set("spark.master", "yarn").stage(0, |stage| {
+            for partition in 0..48 {
+                let slow = partition % 3 == 2;
+                let (own, cpu, bytes) = if slow { (ms, cpu, bytes) } else { (1_000, 900, 10_000_000) };
+                stage
+                    .task(partition)
+                    .on(["1", "2", "3"][partition as usize % 3])
+                    .duration_ms(own)
+                    .metrics(own, cpu, 0)
+                    .shuffle_read(bytes, 1_000);
+            }
+        })
+    }
+
+    #[test]
+    fn an_executor_that_takes_twice_as_long_is_found_and_its_host_named() {
+        let findings = check(&RULE, &three(2_000, 900, 10_000_000));
+        assert_eq!(findings.len(), 1);
+        assert_eq!(findings[0].subject.executor_id.as_deref(), Some("3"));
+        assert_eq!(findings[0].subject.host.as_deref(), Some("host-3"));
+        // 16 tasks on 2 cores: 8 s on the others, 16 s here. 14 warm tasks are 14 s over, by 6 slots 2.3 s; the tail of 8 s
+        // is explained by one task's excess for 1 s.
+        assert_eq!(findings[0].savings.wall_clock_ms, Some(2_333));
+        assert!(findings[0].advice[0].text.contains("they waited"));
+        assert_eq!(findings[0].advice.last().unwrap().config["spark.yarn.exclude.nodes"], "host-3");
+    }
+
+    #[test]
+    fn more_cpu_time_for_as_much_data_is_a_slow_cpu() {
+        let findings = check(&RULE, &three(2_000, 1_900, 10_000_000));
+        assert!(findings[0].advice[0].text.contains("slower or throttled"), "{}", findings[0].advice[0].text);
+    }
+
+    #[test]
+    fn just_below_the_factor_or_with_more_data_it_is_clear() {
+        assert_eq!(check(&RULE, &three(1_490, 900, 10_000_000)), []);
+        assert_eq!(check(&RULE, &three(2_000, 900, 20_000_000)), []);
+    }
+
+    #[test]
+    fn an_executor_that_came_late_and_ran_its_first_tasks_only_is_not_slow() {
+        let run = run().executor("1", 4).executor("2", 4).stage(0, |stage| {
+            for partition in 0..64 {
+                let late = partition >= 60;
+                stage.task(partition).on(if late { "2" } else { "1" }).duration_ms(if late { 8_000 } else { 1_000 });
+            }
+        });
+        assert_eq!(check(&RULE, &run), []);
+    }
+
+    #[test]
+    fn a_single_executor_cannot_be_compared() {
+        let run = run().executor("1", 4).stage(0, |stage| {
+            (0..16).for_each(|partition| {
+                stage.task(partition).duration_ms(1_000);
+            });
+        });
+        assert!(matches!(outcome(&RULE, &run), Outcome::Skipped { .. }));
+    }
+}

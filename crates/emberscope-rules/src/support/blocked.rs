@@ -1,0 +1,139 @@
+//! Where the time of a stage's tasks went while they were not on a CPU.
+//!
+//! The event log says how long a task ran and how long its thread had a CPU. The difference is told apart, task by task,
+//! in the order of how sure the log is: waiting for shuffle blocks, stopped by garbage collection, writing shuffle data;
+//! what remains has no metric. No millisecond is counted twice.
+
+use emberscope_extract::features::StageSummary;
+use emberscope_run::{StageAttempt, TaskColumn, TaskStatus};
+
+use crate::rule::Context;
+
+/// The task time of a stage attempt, in ms summed over its tasks.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Blocked {
+    /// Run time.
+    pub(crate) run_ms: f64,
+    /// CPU time of the task threads.
+    pub(crate) cpu_ms: f64,
+    /// Off the CPU, waiting for remote shuffle blocks.
+    pub(crate) fetch_ms: f64,
+    /// Off the CPU, stopped by garbage collection.
+    pub(crate) gc_ms: f64,
+    /// Off the CPU, in writing shuffle data.
+    pub(crate) write_ms: f64,
+    /// Off the CPU for a reason that no metric names.
+    pub(crate) rest_ms: f64,
+    /// Bytes that went to or came from files: input, output, local shuffle blocks, shuffle output, spills twice.
+    pub(crate) io_bytes: f64,
+}
+
+/// A reason for being off the CPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// Remote shuffle blocks.
+    Fetch,
+    /// Garbage collection.
+    Gc,
+    /// Files, by metrics or by the bytes that were moved meanwhile.
+    Disk,
+    /// Nothing that the log names.
+    Unexplained,
+}
+
+/// A thread that waits for files gets at least this many bytes a ms (1 MiB a second): the slowest disk under random
+/// access does, and below it the wait is for something else. Set by judgement, not yet calibrated on labelled runs.
+pub(crate) const MIN_BYTES_PER_WAITED_MS: f64 = 1_048.576;
+
+impl Blocked {
+    /// The time of one task, by its run and CPU time in ms.
+    pub(crate) fn of_task(row: &emberscope_run::TaskRow) -> Option<Self> {
+        let number = |column| row.get(column).map_or(0.0, |value| value as f64);
+        let run_ms = row.get(TaskColumn::ExecutorRunTime)? as f64;
+        let cpu_ms = (row.get(TaskColumn::ExecutorCpuTime)? as f64 / 1e6).min(run_ms);
+        let mut off = run_ms - cpu_ms;
+        let mut take = |wanted: f64| {
+            let taken = wanted.min(off).max(0.0);
+            off -= taken;
+            taken
+        };
+        let fetch_ms = take(number(TaskColumn::ShuffleFetchWaitTime));
+        let gc_ms = take(number(TaskColumn::JvmGcTime));
+        let write_ms = take(number(TaskColumn::ShuffleWriteTime) / 1e6);
+        let io_bytes = number(TaskColumn::InputBytes)
+            + number(TaskColumn::OutputBytes)
+            + number(TaskColumn::ShuffleLocalBytesRead)
+            + number(TaskColumn::ShuffleBytesWritten)
+            + 2.0 * number(TaskColumn::DiskBytesSpilled);
+        Some(Self { run_ms, cpu_ms, fetch_ms, gc_ms, write_ms, rest_ms: off, io_bytes })
+    }
+
+    /// The sum over the successful tasks of a stage attempt; `None` when none reports run and CPU time.
+    pub(crate) fn of_stage(stage: &StageAttempt) -> Option<Self> {
+        Self::sum(stage.tasks.rows().filter(|row| row.status() == Some(TaskStatus::Success)).map(|row| Self::of_task(&row)))
+    }
+
+    /// The sum of what is known; `None` when nothing is.
+    pub(crate) fn sum(parts: impl Iterator<Item = Option<Self>>) -> Option<Self> {
+        parts.flatten().fold(None, |sum: Option<Self>, part| {
+            let mut sum = sum.unwrap_or_default();
+            sum.run_ms += part.run_ms;
+            sum.cpu_ms += part.cpu_ms;
+            sum.fetch_ms += part.fetch_ms;
+            sum.gc_ms += part.gc_ms;
+            sum.write_ms += part.write_ms;
+            sum.rest_ms += part.rest_ms;
+            sum.io_bytes += part.io_bytes;
+            Some(sum)
+        })
+    }
+
+    /// Whether the bytes moved to and from files are enough to explain the time that no metric names.
+    pub(crate) fn io_explains_rest(&self) -> bool {
+        self.rest_ms > 0.0 && self.io_bytes / self.rest_ms >= MIN_BYTES_PER_WAITED_MS
+    }
+
+    /// Off the CPU for files: in writing shuffle data, and the rest where the bytes explain it.
+    pub(crate) fn disk_ms(&self) -> f64 {
+        self.write_ms + if self.io_explains_rest() { self.rest_ms } else { 0.0 }
+    }
+
+    /// Off the CPU without any explanation.
+    pub(crate) fn unexplained_ms(&self) -> f64 {
+        if self.io_explains_rest() { 0.0 } else { self.rest_ms }
+    }
+
+    /// A part as a share of the run time; 0 when nothing ran.
+    pub(crate) fn share(&self, part_ms: f64) -> f64 {
+        if self.run_ms > 0.0 { part_ms / self.run_ms } else { 0.0 }
+    }
+
+    /// The largest of the causes: lost time is told by one rule only.
+    pub(crate) fn main_cause(&self) -> Cause {
+        let all = [
+            (self.fetch_ms, Cause::Fetch),
+            (self.gc_ms, Cause::Gc),
+            (self.disk_ms(), Cause::Disk),
+            (self.unexplained_ms(), Cause::Unexplained),
+        ];
+        let mut largest = (f64::NEG_INFINITY, Cause::Unexplained);
+        for candidate in all {
+            if candidate.0 > largest.0 {
+                largest = candidate;
+            }
+        }
+        largest.1
+    }
+}
+
+/// Whether the tasks of a stage hand rows to other processes (Python, R, a pipe): their thread waits while those work.
+pub(crate) fn works_elsewhere(ctx: &Context<'_>, stage: &StageSummary) -> bool {
+    let Some(attempt) = ctx.run.stages.get(&stage.key) else { return false };
+    let foreign = ["Python", "PipedRDD", "RRDD", "ArrowEval", "Pandas", "MapInArrow"];
+    let is_foreign = |name: &str| foreign.iter().any(|word| name.contains(word));
+    attempt.rdds.iter().any(|rdd| is_foreign(&rdd.name) || rdd.scope.as_deref().is_some_and(is_foreign))
+        || attempt
+            .sql_execution_id
+            .and_then(|id| ctx.run.sql_executions.get(&id))
+            .is_some_and(|sql| sql.nodes().iter().any(|node| is_foreign(&node.name)))
+}
