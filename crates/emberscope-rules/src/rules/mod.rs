@@ -1,7 +1,9 @@
 //! The rules, one file each. A new rule is one file and one line here.
 
 mod cache_eviction;
+mod cpu_contention;
 mod data_skew;
+mod disk_io_bound;
 mod driver_bottleneck;
 mod executor_churn;
 mod executor_loss;
@@ -12,11 +14,16 @@ mod idle_cores;
 mod job_failure;
 mod join_explosion;
 mod large_broadcast;
+mod large_closure;
+mod large_result;
+mod lock_contention;
 mod memory_near_limit;
 mod memory_spill;
 mod missed_broadcast;
+mod poor_locality;
 mod python_udf_overhead;
 mod repeated_computation;
+mod scheduler_delay;
 mod shuffle_fetch_wait;
 mod slow_executor;
 mod slow_start;
@@ -51,14 +58,21 @@ pub static RULES: &[&Rule] = &[
     &full_scan::RULE,
     &large_broadcast::RULE,
     &shuffle_fetch_wait::RULE,
+    &disk_io_bound::RULE,
+    &cpu_contention::RULE,
+    &lock_contention::RULE,
     &task_failures::RULE,
     &stage_retry::RULE,
     &executor_loss::RULE,
     &job_failure::RULE,
     &driver_bottleneck::RULE,
+    &large_result::RULE,
+    &scheduler_delay::RULE,
+    &large_closure::RULE,
     &idle_cores::RULE,
     &unused_memory::RULE,
     &memory_near_limit::RULE,
+    &poor_locality::RULE,
     &executor_churn::RULE,
     &slow_start::RULE,
     &speculation_waste::RULE,
