@@ -103,7 +103,8 @@ pub(crate) fn unable(run: &Run) -> Option<Outcome> {
     let mut plans = run.sql_executions.values().filter_map(|execution| execution.plan.as_ref()).peekable();
     if plans.peek().is_none() {
         // Spark writes SQL executions to its log from 2.0 on.
-        let would_tell = run.sql_executions.is_empty() && run.application.spark_major_minor().is_some_and(|v| v >= (2, 0));
+        let would_tell =
+            run.sql_executions.is_empty() && run.application.spark_major_minor().is_some_and(|v| v >= (2, 0));
         return Some(if would_tell { Outcome::Clear } else { Outcome::missing("SQL plans (the log has none)") });
     }
     let measured = |plan: &PlanNode| plan.nodes().iter().any(|node| node.metrics.iter().any(|m| m.value.is_some()));
@@ -188,7 +189,9 @@ pub(crate) fn input(node: &PlanNode) -> Option<&PlanNode> {
 
 /// The real inputs of a node: its children without the subqueries that Spark lists among them.
 pub(crate) fn inputs(node: &PlanNode) -> impl Iterator<Item = &PlanNode> {
-    node.children.iter().filter(|child| !canonical(&child.name).starts_with("Subquery") && child.name != "ReusedSubquery")
+    node.children
+        .iter()
+        .filter(|child| !canonical(&child.name).starts_with("Subquery") && child.name != "ReusedSubquery")
 }
 
 /// What people call the data below a node: the tables or paths of its scans, at most three.
@@ -215,7 +218,9 @@ pub(crate) fn columns(expression: &str) -> Vec<String> {
     let name_char = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '$');
     for (at, _) in expression.match_indices('#') {
         let Some(before) = expression.get(..at) else { continue };
-        let start = before.rfind(|c: char| !name_char(c)).map_or(0, |i| i + before.get(i..).and_then(|s| s.chars().next()).map_or(1, char::len_utf8));
+        let start = before
+            .rfind(|c: char| !name_char(c))
+            .map_or(0, |i| i + before.get(i..).and_then(|s| s.chars().next()).map_or(1, char::len_utf8));
         let name = before.get(start..).unwrap_or("");
         let id = expression.get(at + 1..).unwrap_or("").starts_with(|c: char| c.is_ascii_digit());
         if id && !name.is_empty() && !found.iter().any(|known| known == name) {
