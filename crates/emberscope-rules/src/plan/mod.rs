@@ -21,7 +21,7 @@ pub(crate) use cost::{Cost, SqlStages};
 pub(crate) use join::{Join, Side};
 pub(crate) use operator::{Operator, PythonTransport, canonical, keeps_rows, operator};
 pub(crate) use scan::Scan;
-pub(crate) use signature::{Part, normalised, signatures};
+pub(crate) use signature::{Likeness, Part, normalised, signatures};
 
 /// The plan of a SQL execution with the way back from a node to the one that reads it.
 #[derive(Debug, Clone)]

@@ -65,9 +65,42 @@ pub(crate) struct Part<'a> {
     pub(crate) reads: bool,
 }
 
+/// How alike parts must be to have one signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Likeness {
+    /// Every node has the same description but for ids.
+    Same,
+    /// The same data, filters, joins and grouping keys. The columns that are read, projected and aggregated may differ:
+    /// Spark leaves out of a plan what its action does not need.
+    Shape,
+}
+
+/// What of a node goes into the signature of its part; `None` for a node that the likeness looks through.
+fn essence(node: &PlanNode, likeness: Likeness) -> Option<(String, String)> {
+    let name = canonical(&node.name);
+    if likeness == Likeness::Same {
+        return Some((name.to_owned(), normalised(&node.description)));
+    }
+    let description = normalised(&node.description);
+    Some(match operator(node) {
+        Operator::PassThrough if !matches!(name, "Window" | "MapElements") => return None,
+        Operator::Scan => {
+            let scan = Scan { node };
+            let filters = [scan.partition_filters(), scan.pushed_filters()].map(|list| normalised(list.unwrap_or("")));
+            let range = if name == "Range" { description } else { String::new() };
+            (scan.name(), format!("{}\n{}\n{range}", filters[0], filters[1]))
+        }
+        _ if name.ends_with("Aggregate") => {
+            let keys = description.split_once("keys=[").and_then(|(_, rest)| rest.split_once("], functions"));
+            ("Aggregate".to_owned(), keys.map_or(description.clone(), |(keys, _)| keys.to_owned()))
+        }
+        _ => (name.to_owned(), description),
+    })
+}
+
 /// The parts of a plan, each node with all below it, in post-order. Nothing below a cached table or a reused exchange is
 /// part of the work.
-pub(crate) fn signatures(root: &PlanNode) -> Vec<Part<'_>> {
+pub(crate) fn signatures(root: &PlanNode, likeness: Likeness) -> Vec<Part<'_>> {
     let mut parts = Vec::new();
     // Iterative: a plan can be deep.
     let mut open: Vec<(&PlanNode, bool)> = vec![(root, false)];
@@ -83,9 +116,9 @@ pub(crate) fn signatures(root: &PlanNode) -> Vec<Part<'_>> {
         }
         let count = if leaf { 0 } else { node.children.len() };
         let below = done.split_off(done.len().saturating_sub(count));
-        let part = join_parts(node, &below);
+        let part = join_parts(node, &below, likeness);
         // A wrapper is its child: it is no part of its own, and the child waits for its real parent.
-        if operator(node) != Operator::Wrapper || below.len() != 1 {
+        if !looks_through(node, likeness) || below.len() != 1 {
             parts.extend(below.into_iter().map(|child| Part { parent: Some(part.signature), ..child }));
         }
         done.push(part);
@@ -94,13 +127,14 @@ pub(crate) fn signatures(root: &PlanNode) -> Vec<Part<'_>> {
     parts
 }
 
-fn join_parts<'a>(node: &'a PlanNode, below: &[Part<'a>]) -> Part<'a> {
-    if let (Operator::Wrapper, [only]) = (operator(node), below) {
+fn join_parts<'a>(node: &'a PlanNode, below: &[Part<'a>], likeness: Likeness) -> Part<'a> {
+    if let (true, [only]) = (looks_through(node, likeness), below) {
         return only.clone();
     }
     let mut hash = Fnv::new();
-    hash.add(canonical(&node.name));
-    hash.add(&normalised(&node.description));
+    let (name, description) = essence(node, likeness).unwrap_or_default();
+    hash.add(&name);
+    hash.add(&description);
     for part in below {
         hash.add_number(part.signature);
     }
@@ -121,6 +155,11 @@ fn join_parts<'a>(node: &'a PlanNode, below: &[Part<'a>]) -> Part<'a> {
             && below.iter().all(|part| part.comparable),
         reads: operator(node) == Operator::Scan || below.iter().any(|part| part.reads),
     }
+}
+
+/// Whether a node with one input is taken for that input.
+fn looks_through(node: &PlanNode, likeness: Likeness) -> bool {
+    operator(node) == Operator::Wrapper || essence(node, likeness).is_none()
 }
 
 /// The 64-bit FNV-1a hash (Fowler, Noll, Vo): the same at every run of the program.

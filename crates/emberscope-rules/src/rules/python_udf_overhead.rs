@@ -67,6 +67,8 @@ struct Python {
     transport: Option<PythonTransport>,
     subject: Subject,
     functions: String,
+    /// Whether it is a plain function that Arrow carries the rows of (`SQL_ARROW_BATCHED_UDF`, eval type 101).
+    by_row: bool,
     execution: Option<SqlExecutionId>,
     in_python_ms: f64,
     /// Whether Spark measured the time, or it is what the JVM did not use.
@@ -165,6 +167,7 @@ fn in_plan(
         transport: Some(transport),
         subject: Subject::sql(plan.execution.id, Some(node.id)).named(plan::canonical(&node.name)),
         functions: functions(node),
+        by_row: transport == PythonTransport::Arrow && node.description.trim_end().ends_with(", 101"),
         execution: Some(plan.execution.id),
         in_python_ms: python_ms,
         measured,
@@ -184,6 +187,7 @@ fn in_rdds(ctx: &Context<'_>, key: StageKey, python_ms: f64) -> Python {
         transport: None,
         subject: Subject::stage(key).named(name),
         functions: name.to_owned(),
+        by_row: false,
         execution: None,
         in_python_ms: python_ms,
         measured: false,
@@ -332,6 +336,11 @@ fn advice(ctx: &Context<'_>, python: &Python) -> Vec<Advice> {
                 ));
             }
         }
+        Some(PythonTransport::Arrow) if python.by_row => all.push(Advice::text(format!(
+            "Arrow carries the rows of {}, but it is a plain function and called once for each of them. Write it with built-in \
+             functions where it can be, else as a pandas UDF (`@pandas_udf`) that works on whole series.",
+            python.functions,
+        ))),
         Some(PythonTransport::Arrow) => all.push(Advice::text(format!(
             "The rows of {} go in Arrow batches already, so the time is mostly in the function itself: vectorize it over the \
              whole series (no `apply` or loop over rows), load models and tables once per worker (iterator form of the pandas \

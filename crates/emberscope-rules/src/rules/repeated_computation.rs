@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use emberscope_run::{PlanNode, RddId, RddInfo, SqlExecutionId, StageAttempt, StageKey, Unit};
 
 use crate::finding::{Advice, Evidence, Finding, Savings, Subject};
-use crate::plan::{self, Cost, Part, Plan, SqlStages};
+use crate::plan::{self, Cost, Likeness, Part, Plan, SqlStages};
 use crate::problem::Problem;
 use crate::rule::{Context, Outcome, Rule, Threshold};
 use crate::words;
@@ -63,12 +63,25 @@ fn in_plans(ctx: &Context<'_>) -> Vec<Finding> {
         .filter(|job| job.streaming_query_id.is_some())
         .filter_map(|job| job.sql_execution_id)
         .collect();
-    let plans = plan::plans(ctx.run);
-    let ran: Vec<(&Plan<'_>, Vec<Part<'_>>)> = plans
-        .iter()
-        .filter(|plan| !streaming.contains(&plan.execution.id) && !stages.all(plan.execution.id).is_empty())
-        .filter_map(|plan| Some((plan, parts_of(plan.execution.plan.as_ref()?))))
-        .collect();
+    let mut plans = plan::plans(ctx.run);
+    plans.retain(|plan| !streaming.contains(&plan.execution.id) && !stages.all(plan.execution.id).is_empty());
+    // What is surely the same first; then what is alike but for the columns that each action needs.
+    let mut told: BTreeSet<StageKey> = BTreeSet::new();
+    let mut findings = alike(ctx, &stages, &plans, Likeness::Same, &mut told);
+    findings.extend(alike(ctx, &stages, &plans, Likeness::Shape, &mut told));
+    findings
+}
+
+/// Findings on parts of plans that are alike, but for stages that are told already.
+fn alike(
+    ctx: &Context<'_>,
+    stages: &SqlStages<'_>,
+    plans: &[Plan<'_>],
+    likeness: Likeness,
+    told: &mut BTreeSet<StageKey>,
+) -> Vec<Finding> {
+    let ran: Vec<(&Plan<'_>, Vec<Part<'_>>)> =
+        plans.iter().filter_map(|plan| Some((plan, parts_of(plan.execution.plan.as_ref()?, likeness)))).collect();
     let mut counts: BTreeMap<u64, u64> = BTreeMap::new();
     for part in ran.iter().flat_map(|(_, parts)| parts) {
         *counts.entry(part.signature).or_default() += 1;
@@ -99,14 +112,13 @@ fn in_plans(ctx: &Context<'_>) -> Vec<Finding> {
         let nodes = |group: &[Computed<'_>]| group.first().map_or(0, |computed| computed.nodes);
         saved_b.total_cmp(&saved_a).then(nodes(b).cmp(&nodes(a)))
     });
-    let mut told: BTreeSet<StageKey> = BTreeSet::new();
     let mut findings = Vec::new();
     for group in groups {
         let own: BTreeSet<StageKey> = group.iter().flat_map(|computed| &computed.stages).copied().collect();
-        if !own.is_disjoint(&told) {
+        if !own.is_disjoint(told) {
             continue;
         }
-        if let Some(finding) = plan_finding(ctx, &group) {
+        if let Some(finding) = plan_finding(ctx, &group, likeness) {
             told.extend(own);
             findings.push(finding);
         }
@@ -115,9 +127,9 @@ fn in_plans(ctx: &Context<'_>) -> Vec<Finding> {
 }
 
 /// The parts of a plan that do work on data which can be told to be the same, each once.
-fn parts_of(plan: &PlanNode) -> Vec<Part<'_>> {
+fn parts_of(plan: &PlanNode, likeness: Likeness) -> Vec<Part<'_>> {
     let mut seen = BTreeSet::new();
-    let mut parts = plan::signatures(plan);
+    let mut parts = plan::signatures(plan, likeness);
     parts.retain(|part| part.computes && part.comparable && part.reads && seen.insert(part.signature));
     parts
 }
@@ -134,7 +146,7 @@ fn saved(group: &[Computed<'_>]) -> Cost {
     Cost { wall_ms: more * least(|cost| cost.wall_ms), task_ms: more * least(|cost| cost.task_ms) }
 }
 
-fn plan_finding(ctx: &Context<'_>, group: &[Computed<'_>]) -> Option<Finding> {
+fn plan_finding(ctx: &Context<'_>, group: &[Computed<'_>], likeness: Likeness) -> Option<Finding> {
     let saved = saved(group);
     if ctx.below_floor(saved.wall_ms, &FLOOR) {
         return None;
@@ -142,13 +154,18 @@ fn plan_finding(ctx: &Context<'_>, group: &[Computed<'_>]) -> Option<Finding> {
     let first = group.first()?;
     let top = plan::canonical(&first.node.name);
     let data = plan::data_name(first.node).unwrap_or_else(|| "its input".to_owned());
+    // A description that Spark cut may hide a difference.
+    let cut = first.node.nodes().iter().any(|node| node.description.contains("more field"));
+    let (confidence, alike) = match likeness {
+        Likeness::Same => (if cut { 0.6 } else { 0.8 }, "the same"),
+        Likeness::Shape => (0.55, "the same but for the columns that each needs:"),
+    };
     let mut finding = Finding::new(
         Problem::RepeatedComputation,
-        // A description that Spark cut may hide a difference.
-        if first.node.nodes().iter().any(|node| node.description.contains("more field")) { 0.6 } else { 0.8 },
+        confidence,
         subject(first),
         format!(
-            "{} SQL executions computed the same {top} over {data} from the start ({} plan nodes), the first in execution {}",
+            "{} SQL executions computed {alike} {top} over {data} from the start ({} plan nodes), the first in execution {}",
             group.len(),
             first.nodes,
             first.execution,
@@ -163,8 +180,8 @@ fn plan_finding(ctx: &Context<'_>, group: &[Computed<'_>]) -> Option<Finding> {
     finding.savings = savings(saved, group.len(), each, "executions");
     finding.advice = vec![
         Advice::text(format!(
-            "Cache the DataFrame behind the {top} once (`df.cache()`, `CACHE TABLE`) before the {} executions that start from \
-             it, and `unpersist()` it after the last. {}",
+            "Cache the DataFrame that ends in this {top} once (`df.cache()`, `CACHE TABLE`) before the {} executions that start \
+             from it, and `unpersist()` it after the last. {}",
             group.len(),
             size_of(first.node).map_or_else(String::new, |bytes| format!(
                 "Its rows were {} in the shuffle; the cache compresses columns and takes less.",
@@ -176,6 +193,13 @@ fn plan_finding(ctx: &Context<'_>, group: &[Computed<'_>]) -> Option<Finding> {
              differ in one constant only, compute all of them in one query with a grouping by it.",
         ),
     ];
+    if likeness == Likeness::Shape {
+        finding.advice.push(Advice::text(
+            "Scans, filters, joins and grouping keys are equal, columns and functions are not. If the executions come from one \
+             DataFrame, Spark left out what each did not need, and a cache serves them all. If they are queries of their own, \
+             one query that computes all the functions reads and shuffles the data once.",
+        ));
+    }
     Some(finding)
 }
 
@@ -304,6 +328,18 @@ fn rdd_finding(ctx: &Context<'_>, rdd: &RddInfo, saved: Cost, keys: &[StageKey])
     plan::more_subjects(&mut finding, keys.iter().map(|&key| Subject::stage(key).named(ctx.stage_name(key))));
     let each = saved.wall_ms / (keys.len() - 1).max(1) as f64;
     finding.savings = savings(saved, keys.len(), each, "stages");
+    let python = keys
+        .iter()
+        .filter_map(|key| ctx.run.stages.get(key))
+        .all(|stage| stage.rdds.iter().any(|rdd| rdd.name == "PythonRDD"));
+    if python {
+        finding.advice = vec![Advice::text(
+            "PySpark runs chained functions as one step, so the log does not show where they part. In the program, find the \
+             last RDD that these jobs share, `persist()` it before the first action that uses it and `unpersist()` it after the \
+             last.",
+        )];
+        return finding;
+    }
     finding.advice = vec![Advice::text(format!(
         "Keep the RDD: `persist(StorageLevel.MEMORY_AND_DISK)` on RDD {} ({}{callsite}) before the first action that uses it, \
          `unpersist()` after the last.",
@@ -367,6 +403,21 @@ mod tests {
         assert_eq!(findings[0].savings.wall_clock_ms, Some(12_000));
         assert_eq!(findings[0].more_subjects.len(), 3);
         assert!(findings[0].summary.contains("s3://lake/t"), "{}", findings[0].summary);
+    }
+
+    #[test]
+    fn parts_that_differ_in_their_columns_only_are_told_with_less_confidence() {
+        let mut pruned = loops(4);
+        for (id, execution) in &mut pruned.run.sql_executions {
+            let exchange = &mut execution.plan.as_mut().unwrap().children[0];
+            let scan = &mut exchange.children[0].children[0];
+            scan.description = scan.description.replace("[k#", &format!("[column{id}#1,k#"));
+        }
+        let findings = check(&RULE, &pruned);
+        assert_eq!(findings.len(), 1);
+        // The final aggregate, which updates no metric that would tell its stage, and all below it: 4 s in each.
+        assert_eq!(findings[0].savings.wall_clock_ms, Some(12_000));
+        assert!(findings[0].confidence < 0.6);
     }
 
     #[test]

@@ -160,6 +160,11 @@ fn measure<'a>(ctx: &Context<'_>, stages: &SqlStages<'_>, plan: &Plan<'a>, node:
     })
 }
 
+/// `1 file`, `12 files`.
+fn files_words(files: u64) -> String {
+    if files == 1 { "1 file".to_owned() } else { format!("{} files", words::count(files)) }
+}
+
 /// What a write goes to: the path or table of the command, as far as its description tells it.
 fn write_target(node: &PlanNode) -> String {
     let rest = node.description.strip_prefix("Execute ").unwrap_or(&node.description);
@@ -213,8 +218,8 @@ fn finding(ctx: &Context<'_>, mut group: Vec<Access<'_>>) -> Option<Finding> {
         wall_clock_ms: Some(saved.wall_ms.round() as u64),
         core_ms: Some(saved.task_ms.round() as u64),
         how: format!(
-            "{} files instead of {}: each opening less is charged as {} of reading, and at most {} of the {} of task time{}",
-            words::count(fewer),
+            "{} instead of {}: each opening less is charged as {} of reading, and at most {} of the {} of task time{}",
+            files_words(fewer),
             words::count(first.files),
             words::bytes(ctx.threshold(&OPEN_COST)),
             words::duration(ctx.threshold(&OPEN_MS)),
@@ -248,11 +253,11 @@ fn subject(files: &Access<'_>) -> Subject {
 fn advice_for_scan(ctx: &Context<'_>, files: &Access<'_>, fewer: u64) -> Vec<Advice> {
     let target = ctx.threshold(&TARGET_BYTES);
     let mut all = vec![Advice::text(format!(
-        "Compact {}: {} in {} files of about {} instead of {} (Delta and Iceberg: OPTIMIZE or rewrite_data_files; other \
+        "Compact {}: {} in {} of about {} instead of {} (Delta and Iceberg: OPTIMIZE or rewrite_data_files; other \
          tables: read it once and write it with `repartition({})`). Mend the job that writes it, or the files come back.",
         files.name,
         words::bytes(files.bytes as f64),
-        words::count(fewer),
+        files_words(fewer),
         words::bytes(target.min(files.bytes as f64 / fewer.max(1) as f64)),
         words::count(files.files),
         fewer,
@@ -313,8 +318,9 @@ fn advice_for_write(ctx: &Context<'_>, files: &Access<'_>, fewer: u64) -> Vec<Ad
             words::bytes(files.bytes as f64 / directories as f64),
         ))),
         _ => all.push(Advice::text(format!(
-            "Write {fewer} files instead of {}: `repartition({fewer})` before the write ({arithmetic}); `coalesce({fewer})` \
-             saves the shuffle but computes what comes before it in {fewer} tasks as well.",
+            "Write {} instead of {}: `repartition({fewer})` before the write ({arithmetic}); `coalesce({fewer})` \
+             saves the shuffle, but what comes before it then runs in as few tasks.",
+            files_words(fewer),
             words::count(files.files),
         ))),
     }
