@@ -125,6 +125,10 @@ fn look(ctx: &Context<'_>, stage: &StageSummary) -> Option<(StageLoss, Vec<Strag
         })
         .collect();
     // More than a tenth of the tasks are no stragglers but another kind of task.
+    // In a stage that collects garbage for much of its time, tasks that stood still for it are gc-pressure's.
+    if stage.share(Metric::JvmGcTime, Metric::ExecutorRunTime).is_some_and(|share| share >= GC_SHARE) {
+        stragglers.retain(|straggler| straggler.task.number(TaskColumn::JvmGcTime).unwrap_or(0.0) < 0.5 * straggler.excess());
+    }
     if stragglers.is_empty() || stragglers.len() * 10 > all.len().max(10) {
         return None;
     }
@@ -140,6 +144,9 @@ fn look(ctx: &Context<'_>, stage: &StageSummary) -> Option<(StageLoss, Vec<Strag
     stragglers.sort_by(|a, b| b.task.finish.cmp(&a.task.finish).then(b.excess().total_cmp(&a.excess())));
     Some((StageLoss::of_span(stage, end.saturating_sub(without) as f64, excess), stragglers))
 }
+
+/// From this share of garbage collection in the run time on a stage is under gc-pressure (that rule's own threshold).
+const GC_SHARE: f64 = 0.1;
 
 type SizeOf = fn(&emberscope_run::TaskRow) -> Option<u64>;
 
@@ -222,6 +229,12 @@ fn finding(ctx: &Context<'_>, group: Group) -> Option<Finding> {
             .filter(|(_, ms)| *ms >= 1.0)
             .map(|(name, ms)| Evidence::number(name, ms, Unit::Ms)),
         );
+    }
+    if parts.is_none() {
+        // Without CPU time these may overlap, and are told as Spark wrote them.
+        finding.evidence.extend([TaskColumn::JvmGcTime, TaskColumn::ShuffleFetchWaitTime].into_iter().filter_map(|column| {
+            Some(Evidence::number(column.name(), worst.task.number(column)?, column.unit()))
+        }));
     }
     finding.savings = losses.savings(format!(
         "without the excess of {} task(s), {} stage attempt(s) would have ended earlier by that much, each at its share of the clock",
@@ -343,6 +356,18 @@ mod tests {
         let findings = check(&RULE, &run);
         assert!(findings[0].advice[0].text.starts_with("Its CPU time grew"));
         assert!((findings[0].confidence - 0.6).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_task_that_stood_still_in_a_stage_full_of_collections_is_left_to_gc_pressure() {
+        let run = run().executor("1", 2).stage(0, |stage| {
+            for partition in 0..32 {
+                let (ms, gc) = if partition == 30 { (9_000, 6_000) } else { (1_000, 100) };
+                stage.task(partition).duration_ms(ms).metrics(ms, 900, gc).shuffle_read(10_000_000, 1_000);
+            }
+        });
+        // 9.1 s of collections in 40 s.
+        assert_eq!(check(&RULE, &run), []);
     }
 
     #[test]

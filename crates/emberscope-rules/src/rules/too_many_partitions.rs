@@ -132,9 +132,10 @@ fn finding(ctx: &Context<'_>, source: DataSource, hits: &[Hit<'_>]) -> Option<Fi
         (0.6 + 0.2 * (worst.overhead_ms / worst.run_ms.max(1.0) - 0.5)).clamp(0.6, 0.9),
         stage_subject(ctx, stage.key),
         format!(
-            "{} ran {} tasks; in the first of them the median task ran {} and cost {} to start and report",
+            "{} ran {} tasks; {}the median task ran {} and cost {} to start and report",
             losses.name(),
             words::count(tasks),
+            if losses.len() > 1 { "in the worst of them " } else { "" },
             words::duration(worst.run_ms),
             words::duration(worst.overhead_ms),
         ),
