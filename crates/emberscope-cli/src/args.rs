@@ -32,6 +32,15 @@ pub(crate) enum Command {
         /// The rule's name, which is that of the problem it finds
         name: Option<String>,
     },
+    /// Explains a feature: a column of the feature tables; without a name lists them all
+    #[command(after_help = "Examples:
+  emberscope feature task_duration_p50_ms
+  emberscope feature jobs.task_duration_sum_ms
+  emberscope feature executors")]
+    Feature {
+        /// The feature's name, alone or behind its table's (jobs.job_duration_ms); or a table's name, for its features
+        name: Option<String>,
+    },
     /// Explains a problem of the vocabulary; without a name lists them all
     Problem {
         /// The problem's name

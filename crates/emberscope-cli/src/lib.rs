@@ -58,6 +58,7 @@ fn command(
     match args.command {
         Command::Diagnose(args) => diagnose::diagnose(&args, out, err, environment),
         Command::Rule { name } => explain::rule(name.as_deref(), out, &environment),
+        Command::Feature { name } => explain::feature(name.as_deref(), out, &environment),
         Command::Problem { name } => explain::problem(name.as_deref(), out, &environment),
         Command::Schema { of } => explain::schema(of, out),
         Command::Completions { shell } => {

@@ -18,6 +18,7 @@ pub use diagnosis::{
     Counts, Diagnosis, ImportIssueSummary, IssueLevel, Report, RunSummary, SCHEMA_VERSION, SourceSummary, TaskSummary,
     Unreadable,
 };
+pub use emberscope_extract::features::catalogue;
 pub use emberscope_extract::sources::{
     DiscoverLimits, Discovery, InputError, InputIssue, Limits, ReadOptions, RunInput, SourceError, discover,
     inputs::InputIssueKind, read_run,
