@@ -117,7 +117,8 @@ fn finding(ctx: &Context<'_>, stages: &[StageBlocked<'_>]) -> Option<Finding> {
         waiting
             .iter()
             .filter_map(|stage| {
-                let lost = stage.blocked.share(stage.blocked.rest_ms) * stage.stage.sum(Metric::ExecutorRunTime)? as f64;
+                let lost =
+                    stage.blocked.share(stage.blocked.rest_ms) * stage.stage.sum(Metric::ExecutorRunTime)? as f64;
                 StageLoss::of_task_time(stage.stage, lost)
             })
             .collect(),
@@ -140,7 +141,8 @@ fn finding(ctx: &Context<'_>, stages: &[StageBlocked<'_>]) -> Option<Finding> {
     finding.evidence = vec![
         Evidence::number("unexplained_off_cpu_over_run_time_ratio", share, Unit::Ratio).over(ratio),
         Evidence::number("executor_cpu_time_over_run_time_ratio", overall.share(overall.cpu_ms), Unit::Ratio),
-        Evidence::number("covered_task_time_ratio", covered / total.run_ms, Unit::Ratio).over(ctx.threshold(&COVERED_SHARE)),
+        Evidence::number("covered_task_time_ratio", covered / total.run_ms, Unit::Ratio)
+            .over(ctx.threshold(&COVERED_SHARE)),
         Evidence::number("executors_count", executors.len() as f64, Unit::Count),
     ];
     finding.evidence.extend(
@@ -244,7 +246,7 @@ mod tests {
             stages([1_000; 4]).with(move |run| {
                 for stage in run.stages.values_mut() {
                     let rows: Vec<_> = stage.tasks.rows().collect();
-                    stage.tasks = Default::default();
+                    stage.tasks = emberscope_run::TaskStore::default();
                     for mut row in rows {
                         row.set(TaskColumn::ExecutorDeserializeTime, 20);
                         row.set(TaskColumn::ExecutorDeserializeCpuTime, cpu_ms * 1_000_000);

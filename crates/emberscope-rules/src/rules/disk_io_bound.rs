@@ -60,12 +60,15 @@ fn check(ctx: &Context<'_>) -> Outcome {
         return missing;
     }
     let stages = blocked::stages(ctx);
-    let without_files = Blocked::sum(stages.iter().filter(|stage| !stage.blocked.io_explains_rest()).map(|stage| Some(stage.blocked)));
+    let without_files =
+        Blocked::sum(stages.iter().filter(|stage| !stage.blocked.io_explains_rest()).map(|stage| Some(stage.blocked)));
     let elsewhere = without_files.map(|blocked| blocked.share(blocked.rest_ms));
     let had_cpu = blocked::deserialize_cpu_ratio(stages.iter());
     if elsewhere.is_none() && had_cpu.is_none() {
         // Nothing shows that the hosts had a CPU to give: a busy host looks the same as a busy disk.
-        return Outcome::missing("stages without files, or enough deserialize time, to tell a busy disk from a busy host");
+        return Outcome::missing(
+            "stages without files, or enough deserialize time, to tell a busy disk from a busy host",
+        );
     }
     let hits: Vec<(&StageBlocked<'_>, StageLoss)> = stages
         .iter()
@@ -101,14 +104,23 @@ fn finding(ctx: &Context<'_>, hits: &[(&StageBlocked<'_>, StageLoss)]) -> Option
             losses.name(),
             words::percent(total.share(wait)),
             words::bytes(total.io_bytes),
-            if written { ", mostly in writing shuffle data" } else { "; the log does not prove that they waited for them" },
+            if written {
+                ", mostly in writing shuffle data"
+            } else {
+                "; the log does not prove that they waited for them"
+            },
         ),
     );
     finding.evidence = vec![
-        Evidence::number("off_cpu_with_files_over_run_time_ratio", total.share(wait), Unit::Ratio).over(ctx.threshold(&WAIT_RATIO)),
+        Evidence::number("off_cpu_with_files_over_run_time_ratio", total.share(wait), Unit::Ratio)
+            .over(ctx.threshold(&WAIT_RATIO)),
         Evidence::number("shuffle_write_wait_time_ms", total.write_ms, Unit::Ms),
         Evidence::number("off_cpu_without_metric_ms", total.rest_ms, Unit::Ms),
-        Evidence::number("file_bytes_over_waited_time_per_second", total.io_bytes / (wait / 1_000.0).max(0.001), Unit::PerSecond),
+        Evidence::number(
+            "file_bytes_over_waited_time_per_second",
+            total.io_bytes / (wait / 1_000.0).max(0.001),
+            Unit::PerSecond,
+        ),
     ];
     losses.list(ctx, &mut finding);
     finding.savings = losses.savings(format!(
@@ -206,7 +218,7 @@ mod tests {
         let run = reading(5_000).with(|run| {
             for stage in run.stages.values_mut() {
                 let mut rows: Vec<_> = stage.tasks.rows().collect();
-                stage.tasks = Default::default();
+                stage.tasks = emberscope_run::TaskStore::default();
                 for row in &mut rows {
                     row.set(TaskColumn::ExecutorDeserializeTime, 1);
                     stage.tasks.push(row.clone());

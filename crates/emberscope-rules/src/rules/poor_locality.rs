@@ -124,7 +124,7 @@ fn look<'a>(ctx: &Context<'_>, stage: &'a StageSummary) -> Option<Hit<'a>> {
         typical_ms * more
     };
     let factor = tasks::median(of_kind(remote).map(|task| task.duration() / expected(task)))?;
-    if !(factor >= ctx.threshold(&SLOW_FACTOR)) {
+    if !ctx.reaches(factor, &SLOW_FACTOR) {
         return None;
     }
     let excess: f64 = of_kind(remote).map(|task| (task.duration() - expected(task)).max(0.0)).sum();
@@ -152,7 +152,8 @@ fn finding(ctx: &Context<'_>, shuffle: bool, hits: &[Hit<'_>]) -> Option<Finding
     finding.evidence = vec![
         Evidence::number("remote_tasks_ratio", worst.remote as f64 / worst.tasks.max(1) as f64, Unit::Ratio)
             .over(ctx.threshold(&REMOTE_SHARE)),
-        Evidence::number("remote_task_duration_over_local_ratio", worst.factor, Unit::Ratio).over(ctx.threshold(&SLOW_FACTOR)),
+        Evidence::number("remote_task_duration_over_local_ratio", worst.factor, Unit::Ratio)
+            .over(ctx.threshold(&SLOW_FACTOR)),
     ];
     if let Some(bytes) = worst.stage.quantiles(Metric::BytesIn) {
         finding.evidence.push(Evidence::number(Metric::BytesIn.statistic("p50"), bytes.p50 as f64, Unit::Bytes));
@@ -241,10 +242,15 @@ mod tests {
     fn tasks_that_compute_a_dropped_block_anew_are_not_far_from_their_data() {
         let run = apart(2_000, 10_000_000).with(|run| {
             for stage in run.stages.values_mut() {
-                let cached = emberscope_run::RddInfo { cached: true, partitions: 64, cached_partitions: 51, ..Default::default() };
+                let cached = emberscope_run::RddInfo {
+                    cached: true,
+                    partitions: 64,
+                    cached_partitions: 51,
+                    ..Default::default()
+                };
                 stage.rdds.push(cached);
                 let rows: Vec<_> = stage.tasks.rows().collect();
-                stage.tasks = Default::default();
+                stage.tasks = emberscope_run::TaskStore::default();
                 for mut row in rows {
                     if row.locality() == Some(Locality::NodeLocal) {
                         row.set(TaskColumn::Locality, Locality::ProcessLocal.code());

@@ -71,7 +71,9 @@ impl Blocked {
 
     /// The sum over the successful tasks of a stage attempt; `None` when none reports run and CPU time.
     pub(crate) fn of_stage(stage: &StageAttempt) -> Option<Self> {
-        Self::sum(stage.tasks.rows().filter(|row| row.status() == Some(TaskStatus::Success)).map(|row| Self::of_task(&row)))
+        Self::sum(
+            stage.tasks.rows().filter(|row| row.status() == Some(TaskStatus::Success)).map(|row| Self::of_task(&row)),
+        )
     }
 
     /// The sum of what is known; `None` when nothing is.
@@ -148,11 +150,18 @@ const SETTLED_MS: f64 = 20_000.0;
 /// The stage attempts whose time off the CPU can be told apart: with CPU times, settled tasks, and no rows handed to or
 /// taken from other processes, whose work the log does not show.
 pub(crate) fn stages<'a>(ctx: &Context<'a>) -> Vec<StageBlocked<'a>> {
-    ctx.features.stages.values().filter(|stage| stage.metric(Metric::ExecutorCpuTime).is_some()).filter_map(|stage| of(ctx, stage)).collect()
+    ctx.features
+        .stages
+        .values()
+        .filter(|stage| stage.metric(Metric::ExecutorCpuTime).is_some())
+        .filter_map(|stage| of(ctx, stage))
+        .collect()
 }
 
 fn of<'a>(ctx: &Context<'a>, stage: &'a StageSummary) -> Option<StageBlocked<'a>> {
-    if stage.warm_duration.is_none() && !(stage.quantiles(Metric::Duration)?.max as f64 >= SETTLED_MS) || works_elsewhere(ctx, stage) {
+    if stage.warm_duration.is_none() && (stage.quantiles(Metric::Duration)?.max as f64) < SETTLED_MS
+        || works_elsewhere(ctx, stage)
+    {
         return None;
     }
     let mut tasks = tasks::successful(ctx.run, ctx.run.stages.get(&stage.key)?);
@@ -197,8 +206,21 @@ pub(crate) fn missing(ctx: &Context<'_>) -> Option<Outcome> {
 /// (a database, a message broker): their thread waits while those work.
 fn works_elsewhere(ctx: &Context<'_>, stage: &StageSummary) -> bool {
     const FOREIGN: &[&str] = &[
-        "Python", "PipedRDD", "RRDD", "Pandas", "Arrow", "JDBC", "Jdbc", "Kafka", "Kinesis", "Cassandra", "Mongo", "Elasticsearch",
-        "HBase", "Receiver", "Gpu",
+        "Python",
+        "PipedRDD",
+        "RRDD",
+        "Pandas",
+        "Arrow",
+        "JDBC",
+        "Jdbc",
+        "Kafka",
+        "Kinesis",
+        "Cassandra",
+        "Mongo",
+        "Elasticsearch",
+        "HBase",
+        "Receiver",
+        "Gpu",
     ];
     let Some(attempt) = ctx.run.stages.get(&stage.key) else { return false };
     let is_foreign = |name: &str| FOREIGN.iter().any(|word| name.contains(word));
