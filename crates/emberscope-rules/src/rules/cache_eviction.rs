@@ -131,7 +131,8 @@ fn finding(ctx: &Context<'_>, rdd: &RddStorage, uses: &[Use<'_>], lost: &Lost) -
     let (first, later) = uses.split_first()?;
     let maker = first.key;
     let partitions = rdd.partitions.max(first.stage.num_tasks).max(1) as f64;
-    if !(lost.partitions / partitions >= ctx.threshold(&LOST_SHARE)) {
+    let enough = lost.partitions / partitions >= ctx.threshold(&LOST_SHARE);
+    if !enough {
         return None;
     }
     // A partition costs what it cost the stage that made it first.
