@@ -17,6 +17,7 @@ fn run() -> Run {
     run.executors.insert(ExecutorId::from("1"), Executor { id: ExecutorId::from("1"), host, ..Executor::default() });
     run.sources.push(Source { path: "exports/payroll.zstd".to_owned(), ..Source::default() });
     let mut scan = PlanNode { name: "Scan parquet hr.salaries".to_owned(), ..PlanNode::default() };
+    scan.description = "Scan parquet hr.salaries [home_address#3,count#4L]".to_owned();
     scan.metadata
         .insert("Location".to_owned(), "InMemoryFileIndex(1 paths)[hdfs://nn1:8020/warehouse/hr salaries]".to_owned());
     let sql = SqlExecution { description: SQL.to_owned(), plan: Some(scan), ..SqlExecution::default() };
@@ -85,6 +86,12 @@ fn paths_addresses_and_columns_are_replaced_though_the_run_does_not_name_them() 
         assert!(!redacted.contains(secret), "{redacted}");
     }
     assert_eq!(redactor.text("at /a/b.py:12"), format!("at {}:12", Kind::Path.token("/a/b.py")));
+}
+
+#[test]
+fn a_column_of_a_plan_is_replaced_without_its_number_too_unless_it_is_a_word() {
+    let text = redactor().text("join on home_address, count(1)");
+    assert_eq!(text, format!("join on {}, count(1)", Kind::Column.token("home_address")));
 }
 
 #[test]
