@@ -1,4 +1,4 @@
-use emberscope_rules::{Advice, Consequence, Evidence, Finding, Problem, Skipped, Subject};
+use emberscope_rules::{Advice, ConfigurationNote, Consequence, Evidence, Finding, Problem, Skipped, Subject};
 use emberscope_run::{Executor, ExecutorId, Job, JobId, PlanNode, Run, Source, SqlExecution, SqlExecutionId};
 
 use super::*;
@@ -133,6 +133,9 @@ fn no_secret_survives_in_any_text_of_a_diagnosis() {
     finding.consequences =
         vec![Consequence { problem: Problem::StageRetry, summary: all.clone(), subjects: vec![subject] }];
     diagnosis.findings = vec![finding];
+    let (key, advice) = (all.clone(), Advice::text(&all).set(&all, &all));
+    diagnosis.configuration =
+        vec![ConfigurationNote { key, value: Some(all.clone()), set: true, evidence: all.clone(), advice }];
     diagnosis.skipped.push(Skipped { detector: "x".to_owned(), missing: vec![all.clone()] });
     let before = serde_json::to_string(&diagnosis).expect("JSON");
     assert!(secrets.iter().all(|secret| before.contains(secret)));
