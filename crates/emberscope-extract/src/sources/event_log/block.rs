@@ -67,7 +67,9 @@ impl<R: Read> Blocks<R> {
                 block.last = true;
                 return Some((block, error));
             }
-            if let Some(end) = memrchr(b'\n', &block.bytes) {
+            // What was carried over or read before has no line feed.
+            let new = block.bytes.get(filled.min(block.bytes.len())..).unwrap_or_default();
+            if let Some(end) = memrchr(b'\n', new).map(|end| end + filled) {
                 self.carry.extend_from_slice(block.bytes.get(end + 1..).unwrap_or_default());
                 block.bytes.truncate(end + 1);
                 return Some((block, None));

@@ -194,8 +194,8 @@ fn metric(json: &mut Json<'_>) -> json::Result<Option<PlanMetric>> {
 /// Spark Connect's events: what a session asked for, tied to SQL executions by the job tag.
 pub(super) fn connect(short: &str, name: &str, line: &[u8]) -> Result<Event> {
     if !short.starts_with("Operation") {
-        let event = if short.starts_with("Session") {
-            Event::Noted("Connect session event")
+        let event = if short.starts_with("Session") || short.starts_with("Service") {
+            Event::Noted("Connect session or service event")
         } else {
             Event::Unknown(json::cut(name, 200))
         };
