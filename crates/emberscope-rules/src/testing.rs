@@ -2,8 +2,8 @@
 
 use emberscope_extract::features::Features;
 use emberscope_run::{
-    Executor, ExecutorId, Job, JobId, JobResult, Run, StageAttempt, StageId, StageKey, TaskColumn, TaskEndKind, TaskRow,
-    TaskStatus, Timestamp,
+    AccumulatorId, Executor, ExecutorId, Job, JobId, JobResult, PlanMetric, PlanNode, Run, SqlExecution, SqlExecutionId,
+    StageAttempt, StageId, StageKey, TaskColumn, TaskEndKind, TaskRow, TaskStatus, Timestamp,
 };
 
 use crate::finding::Finding;
@@ -123,6 +123,30 @@ impl RunBuilder {
         self
     }
 
+    /// Adds a SQL execution with its plan. Nodes are numbered in pre-order from 0; the metrics of node n of execution e have
+    /// the accumulators from `e * 10_000 + n * 100` on.
+    pub(crate) fn sql(mut self, id: u64, mut plan: PlanNode) -> Self {
+        let mut next = 0;
+        number(&mut plan, id, &mut next);
+        let id = SqlExecutionId(id);
+        self.run.sql_executions.insert(id, SqlExecution { id, plan: Some(plan), ..SqlExecution::default() });
+        self
+    }
+
+    /// Adds a stage (attempt 0) of a SQL execution that ran the nodes of these numbers.
+    pub(crate) fn sql_stage(self, id: u64, sql: u64, nodes: &[u64], fill: impl FnOnce(&mut StageBuilder)) -> Self {
+        let nodes = nodes.to_vec();
+        self.stage(id, |stage| {
+            fill(stage);
+            stage.with(move |attempt| {
+                attempt.sql_execution_id = Some(SqlExecutionId(sql));
+                for node in nodes {
+                    attempt.accumulators.extend((0..100).map(|n| AccumulatorId(sql * 10_000 + node * 100 + n)));
+                }
+            });
+        })
+    }
+
     /// Changes the run directly.
     pub(crate) fn with(mut self, edit: impl FnOnce(&mut Run)) -> Self {
         edit(&mut self.run);
@@ -144,6 +168,47 @@ impl RunBuilder {
             ..Job::default()
         });
         run
+    }
+}
+
+fn number(node: &mut PlanNode, sql: u64, next: &mut u64) {
+    node.id = *next;
+    *next += 1;
+    for (index, metric) in node.metrics.iter_mut().enumerate() {
+        metric.accumulator_id = AccumulatorId(sql * 10_000 + node.id * 100 + index as u64);
+    }
+    node.children.iter_mut().for_each(|child| number(child, sql, next));
+}
+
+/// A plan node, written as `NAME` or, with Spark's description of it, `NAME | DESCRIPTION`; metrics and inputs follow.
+pub(crate) fn node(text: &str) -> PlanNode {
+    let (name, description) = text.split_once(" | ").unwrap_or((text, text));
+    PlanNode { name: name.to_owned(), description: description.to_owned(), ..PlanNode::default() }
+}
+
+/// What plan nodes are made with.
+pub(crate) trait PlanNodeExt {
+    /// Adds a metric; times in ms (`timing`).
+    fn metric(self, name: &str, value: i64) -> Self;
+    /// Adds an input.
+    fn over(self, input: PlanNode) -> Self;
+}
+
+impl PlanNodeExt for PlanNode {
+    fn metric(mut self, name: &str, value: i64) -> Self {
+        let kind = if name.contains("time") { "timing" } else if name.contains("size") || name.contains("bytes") { "size" } else { "sum" };
+        self.metrics.push(PlanMetric {
+            name: name.to_owned(),
+            accumulator_id: AccumulatorId(0),
+            kind: kind.to_owned(),
+            value: Some(value),
+        });
+        self
+    }
+
+    fn over(mut self, input: PlanNode) -> Self {
+        self.children.push(input);
+        self
     }
 }
 

@@ -37,6 +37,15 @@ impl TaskRow {
         self.values[column as usize] = value;
     }
 
+    /// Takes over every known value of another row.
+    pub fn take_known(&mut self, other: &Self) {
+        for (value, &taken) in self.values.iter_mut().zip(&other.values) {
+            if taken != NULL {
+                *value = taken;
+            }
+        }
+    }
+
     /// Sets a column to null.
     pub fn clear(&mut self, column: TaskColumn) {
         self.values[column as usize] = NULL;

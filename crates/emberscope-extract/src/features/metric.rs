@@ -133,12 +133,16 @@ impl Metric {
 
     /// The catalogue's name of a statistic of this metric (`task_duration_p50_ms`).
     pub fn statistic(self, statistic: &str) -> String {
-        let suffix = match self.unit() {
+        format!("{}_{statistic}{}", self.stem(), self.suffix())
+    }
+
+    /// The suffix that its unit gives to names.
+    pub fn suffix(self) -> &'static str {
+        match self.unit() {
             Unit::Ms => "_ms",
             Unit::Ns => "_ns",
             Unit::Bytes => "_bytes",
             _ => "_count",
-        };
-        format!("{}_{statistic}{suffix}", self.stem())
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! catalogue names every feature with unit, meaning, Spark's field and what null means; the tables are made from it.
 
 mod application;
+pub mod catalogue;
 mod distribution;
 mod executor;
 mod job;
@@ -30,6 +31,7 @@ pub use metric::Metric;
 pub use sql::{PlanSummary, SqlSummary};
 pub use stage::{NotableTask, StageSummary};
 pub use streaming::StreamingBatchSummary;
+use streaming::over_state;
 pub use sums::{Sums, TaskCounts};
 pub use timeline::{Gap, Timeline};
 

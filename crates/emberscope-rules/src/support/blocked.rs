@@ -4,10 +4,11 @@
 //! in the order of how sure the log is: waiting for shuffle blocks, stopped by garbage collection, writing shuffle data;
 //! what remains has no metric. No millisecond is counted twice.
 
-use emberscope_extract::features::StageSummary;
+use emberscope_extract::features::{Metric, StageSummary};
 use emberscope_run::{StageAttempt, TaskColumn, TaskStatus};
 
-use crate::rule::Context;
+use super::tasks::{self, Task};
+use crate::rule::{Context, Outcome};
 
 /// The task time of a stage attempt, in ms summed over its tasks.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -126,12 +127,61 @@ impl Blocked {
     }
 }
 
-/// Whether the tasks of a stage hand rows to other processes (Python, R, a pipe): their thread waits while those work.
-pub(crate) fn works_elsewhere(ctx: &Context<'_>, stage: &StageSummary) -> bool {
+/// A stage attempt with the time of its settled tasks: the warm ones, and those long enough for a cold start not to matter.
+#[derive(Debug)]
+pub(crate) struct StageBlocked<'a> {
+    /// The stage attempt.
+    pub(crate) stage: &'a StageSummary,
+    /// Its successful tasks that are settled.
+    pub(crate) tasks: Vec<Task>,
+    /// Their time.
+    pub(crate) blocked: Blocked,
+}
+
+/// A task that runs this long is not marked by a cold start any more: class loading, JIT and first connections take a few
+/// seconds. Set by judgement, not yet calibrated on labelled runs.
+const SETTLED_MS: f64 = 20_000.0;
+
+/// The stage attempts whose time off the CPU can be told apart: with CPU times, settled tasks, and no rows handed to or
+/// taken from other processes, whose work the log does not show.
+pub(crate) fn stages<'a>(ctx: &Context<'a>) -> Vec<StageBlocked<'a>> {
+    ctx.features.stages.values().filter(|stage| stage.metric(Metric::ExecutorCpuTime).is_some()).filter_map(|stage| of(ctx, stage)).collect()
+}
+
+fn of<'a>(ctx: &Context<'a>, stage: &'a StageSummary) -> Option<StageBlocked<'a>> {
+    if stage.warm_duration.is_none() && !(stage.quantiles(Metric::Duration)?.max as f64 >= SETTLED_MS) || works_elsewhere(ctx, stage) {
+        return None;
+    }
+    let mut tasks = tasks::successful(ctx.run, ctx.run.stages.get(&stage.key)?);
+    tasks.retain(|task| task.warm || task.duration() >= SETTLED_MS);
+    let blocked = Blocked::sum(tasks.iter().map(|task| Blocked::of_task(&task.row)))?;
+    Some(StageBlocked { stage, tasks, blocked })
+}
+
+/// Why no stage's time off the CPU can be told apart; `None` when the log has what is needed.
+pub(crate) fn missing(ctx: &Context<'_>) -> Option<Outcome> {
+    let mut ran = ctx.features.stages.values().filter(|stage| stage.tasks.succeeded > 0).peekable();
+    if ran.peek().is_none() {
+        return Some(Outcome::missing("successful tasks"));
+    }
+    ran.all(|stage| stage.metric(Metric::ExecutorCpuTime).is_none())
+        .then(|| Outcome::missing("executor CPU times (Spark writes them from 2.1 on)"))
+}
+
+/// Whether the tasks of a stage hand rows to other processes (Python, R, a pipe) or take them from a service (a database, a
+/// message broker): their thread waits while those work.
+fn works_elsewhere(ctx: &Context<'_>, stage: &StageSummary) -> bool {
+    const FOREIGN: &[&str] = &[
+        "Python", "PipedRDD", "RRDD", "Pandas", "Arrow", "JDBC", "Jdbc", "Kafka", "Kinesis", "Cassandra", "Mongo", "Elasticsearch",
+        "HBase", "Receiver",
+    ];
     let Some(attempt) = ctx.run.stages.get(&stage.key) else { return false };
-    let foreign = ["Python", "PipedRDD", "RRDD", "ArrowEval", "Pandas", "MapInArrow"];
-    let is_foreign = |name: &str| foreign.iter().any(|word| name.contains(word));
-    attempt.rdds.iter().any(|rdd| is_foreign(&rdd.name) || rdd.scope.as_deref().is_some_and(is_foreign))
+    let is_foreign = |name: &str| FOREIGN.iter().any(|word| name.contains(word));
+    // A connector that does not say what it read: what its tasks wait for cannot be told.
+    let silent_source = attempt.rdds.iter().any(|rdd| rdd.name == "DataSourceRDD" || rdd.name == "NewHadoopRDD")
+        && stage.sum(Metric::InputBytes).unwrap_or(0) == 0;
+    silent_source
+        || attempt.rdds.iter().any(|rdd| is_foreign(&rdd.name) || rdd.scope.as_deref().is_some_and(is_foreign))
         || attempt
             .sql_execution_id
             .and_then(|id| ctx.run.sql_executions.get(&id))

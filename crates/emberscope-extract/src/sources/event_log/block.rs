@@ -5,18 +5,26 @@ use std::io::{self, Read};
 use memchr::memrchr;
 
 /// Bytes that are read before a block is cut: large enough that the cost of handing it over is nothing, small enough that
-/// few of them in flight fit in any memory.
-const BLOCK_BYTES: usize = 1 << 20;
+/// a block stays in the second-level cache from the read to the last parsed line.
+const BLOCK_BYTES: usize = 256 << 10;
 
 /// Whole lines of one part.
 #[derive(Debug, Default)]
 pub(super) struct Block {
-    /// The lines with their line feeds; only the last line of a part may lack one.
+    /// The buffer; what is behind `len` is left over from before.
     pub(super) bytes: Vec<u8>,
+    len: usize,
     /// Lines before this block that were passed over because they are longer than the limit.
     pub(super) too_long: u64,
     /// Whether the part ends with this block.
     pub(super) last: bool,
+}
+
+impl Block {
+    /// The lines with their line feeds; only the last line of a part may lack one.
+    pub(super) fn text(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
 }
 
 /// Cuts a reader into blocks.
@@ -47,48 +55,61 @@ impl<R: Read> Blocks<R> {
             return None;
         }
         let mut block = Block { bytes: buffer, ..Block::default() };
-        block.bytes.clear();
-        block.bytes.append(&mut self.carry);
+        // The buffer keeps its length from the last time, so that only what is new to it is set to zero.
+        let mut filled = self.carry.len();
+        if block.bytes.len() < filled {
+            block.bytes.resize(filled, 0);
+        }
+        if let Some(start) = block.bytes.get_mut(..filled) {
+            start.copy_from_slice(&self.carry);
+        }
+        self.carry.clear();
         loop {
-            let filled = block.bytes.len();
-            block.bytes.resize(filled + BLOCK_BYTES, 0);
-            let room = block.bytes.get_mut(filled..).unwrap_or_default();
+            if block.bytes.len() < filled + BLOCK_BYTES {
+                block.bytes.resize(filled + BLOCK_BYTES, 0);
+            }
+            let room = block.bytes.get_mut(filled..filled + BLOCK_BYTES).unwrap_or_default();
             let read = read_some(&mut self.reader, room);
             let (count, error) = match read {
                 Ok(count) => (count, None),
                 Err((count, error)) => (count, Some(error)),
             };
-            block.bytes.truncate(filled + count);
+            // What was carried over or read before has no line feed.
+            let searched = filled;
+            filled += count;
             if self.skipping {
-                self.drop_rest_of_line(&mut block.bytes);
+                filled = self.drop_rest_of_line(&mut block.bytes, filled);
             }
             if count < BLOCK_BYTES || error.is_some() {
                 self.done = true;
                 block.last = true;
+                block.len = filled;
                 return Some((block, error));
             }
-            // What was carried over or read before has no line feed.
-            let new = block.bytes.get(filled.min(block.bytes.len())..).unwrap_or_default();
-            if let Some(end) = memrchr(b'\n', new).map(|end| end + filled) {
-                self.carry.extend_from_slice(block.bytes.get(end + 1..).unwrap_or_default());
-                block.bytes.truncate(end + 1);
+            let text = block.bytes.get(..filled).unwrap_or_default();
+            let new = text.get(searched..).unwrap_or_default();
+            if let Some(end) = memrchr(b'\n', new).map(|end| end + searched) {
+                self.carry.extend_from_slice(text.get(end + 1..).unwrap_or_default());
+                block.len = end + 1;
                 return Some((block, None));
             }
-            if block.bytes.len() > self.max_line {
-                block.bytes.clear();
+            if filled > self.max_line {
+                filled = 0;
                 block.too_long += 1;
                 self.skipping = true;
             }
         }
     }
 
-    fn drop_rest_of_line(&mut self, bytes: &mut Vec<u8>) {
-        match memchr::memchr(b'\n', bytes) {
+    /// Drops a line that is too long up to its end; gives how many bytes are left.
+    fn drop_rest_of_line(&mut self, bytes: &mut [u8], filled: usize) -> usize {
+        match memchr::memchr(b'\n', bytes.get(..filled).unwrap_or_default()) {
             Some(end) => {
-                bytes.drain(..=end);
+                bytes.copy_within(end + 1..filled, 0);
                 self.skipping = false;
+                filled - end - 1
             }
-            None => bytes.clear(),
+            None => 0,
         }
     }
 }
@@ -117,7 +138,7 @@ mod tests {
         while let Some((block, error)) = blocks.next(Vec::new()) {
             assert!(error.is_none());
             too_long += block.too_long;
-            lines.extend(block.bytes.split(|&b| b == b'\n').filter(|line| !line.is_empty()).map(<[u8]>::to_vec));
+            lines.extend(block.text().split(|&b| b == b'\n').filter(|line| !line.is_empty()).map(<[u8]>::to_vec));
         }
         (lines, too_long)
     }

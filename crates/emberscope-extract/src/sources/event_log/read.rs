@@ -153,15 +153,16 @@ fn read_part(
 }
 
 fn parse_block(block: &Block, max_line: usize) -> Parsed {
-    let mut parsed = Parsed { bytes: block.bytes.len() as u64, too_long: block.too_long, ..Parsed::default() };
+    let text = block.text();
+    let mut parsed = Parsed { bytes: text.len() as u64, too_long: block.too_long, ..Parsed::default() };
     let mut start = 0;
     let mut take = |end: usize, number: u64, parsed: &mut Parsed| {
-        let line = block.bytes.get(start..end).unwrap_or_default();
+        let line = text.get(start..end).unwrap_or_default();
         start = end + 1;
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         // A byte-order mark before the first event is no part of it.
         let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
-        if !line.iter().all(u8::is_ascii_whitespace) {
+        if line.first() == Some(&b'{') || !line.iter().all(u8::is_ascii_whitespace) {
             let event = if line.len() > max_line {
                 Err(EventError::TooLong { limit: max_line })
             } else {
@@ -170,16 +171,16 @@ fn parse_block(block: &Block, max_line: usize) -> Parsed {
             parsed.lines.push((number, event));
         }
     };
-    for end in memchr_iter(b'\n', &block.bytes) {
+    for end in memchr_iter(b'\n', text) {
         parsed.count += 1;
         let number = parsed.count;
         take(end, number, &mut parsed);
     }
-    if block.bytes.last().is_some_and(|&byte| byte != b'\n') {
+    if text.last().is_some_and(|&byte| byte != b'\n') {
         parsed.count += 1;
         parsed.unterminated = true;
         let number = parsed.count;
-        take(block.bytes.len(), number, &mut parsed);
+        take(text.len(), number, &mut parsed);
     }
     parsed
 }

@@ -195,7 +195,7 @@ fn metric(json: &mut Json<'_>) -> json::Result<Option<PlanMetric>> {
 pub(super) fn connect(short: &str, name: &str, line: &[u8]) -> Result<Event> {
     if !short.starts_with("Operation") {
         let event = if short.starts_with("Session") || short.starts_with("Service") {
-            Event::Noted("Connect session or service event")
+            Event::Noted("Connect session event")
         } else {
             Event::Unknown(json::cut(name, 200))
         };

@@ -73,7 +73,17 @@ pub(super) fn end(line: &[u8]) -> Result<Event> {
     let mut json = Json::new(line);
     let (mut stage_id, mut stage_attempt, mut result_task) = (None, None, None);
     let mut info = Info::default();
-    let mut row = TaskRow::default();
+    let mut boxed = Box::new(TaskEnd {
+        stage: StageKey::default(),
+        result_task: None,
+        row: TaskRow::default(),
+        executor: CompactString::default(),
+        host: CompactString::default(),
+        kind: TaskEndKind::Success,
+        failure: None,
+        updated_blocks: Vec::new(),
+    });
+    let row = &mut boxed.row;
     let mut reason = None;
     let mut failure = None;
     let mut updated_blocks = Vec::new();
@@ -82,9 +92,9 @@ pub(super) fn end(line: &[u8]) -> Result<Event> {
         b"Stage Attempt ID" => json.unsigned().map(|id| stage_attempt = id),
         b"Task Type" => json.text().map(|kind| result_task = kind.map(|kind| kind == "ResultTask")),
         b"Task End Reason" => end_reason(json, &mut reason, &mut failure),
-        b"Task Info" => info.read(json, &mut row, false),
-        b"Task Executor Metrics" => peaks(json, &mut row),
-        b"Task Metrics" => metrics(json, &mut row, &mut updated_blocks),
+        b"Task Info" => info.read(json, row, false),
+        b"Task Executor Metrics" => peaks(json, row),
+        b"Task Metrics" => metrics(json, row, &mut updated_blocks),
         _ => json.skip(),
     })?;
     finish(&mut json)?;
@@ -93,10 +103,10 @@ pub(super) fn end(line: &[u8]) -> Result<Event> {
     let executor = need(info.executor, event, "Executor ID")?;
     let kind = reason.unwrap_or(if info.failed { TaskEndKind::UnknownReason } else { TaskEndKind::Success });
     row.set(C::TaskId, id);
-    set(&mut row, C::Partition, info.index);
-    set(&mut row, C::PartitionId, info.partition);
-    set(&mut row, C::Attempt, info.attempt);
-    set(&mut row, C::LaunchTime, info.launched);
+    set(row, C::Partition, info.index);
+    set(row, C::PartitionId, info.partition);
+    set(row, C::Attempt, info.attempt);
+    set(row, C::LaunchTime, info.launched);
     row.set(C::Speculative, u64::from(info.speculative));
     row.set(C::EndReason, kind.code());
     row.set(C::Status, status(kind, info.killed).code());
@@ -108,16 +118,14 @@ pub(super) fn end(line: &[u8]) -> Result<Event> {
     for block in &mut updated_blocks {
         block.executor.clone_from(&executor);
     }
-    Ok(Event::TaskEnd(Box::new(TaskEnd {
-        stage,
-        result_task,
-        row,
-        executor,
-        host: info.host.unwrap_or_default(),
-        kind,
-        failure,
-        updated_blocks,
-    })))
+    boxed.stage = stage;
+    boxed.result_task = result_task;
+    boxed.executor = executor;
+    boxed.host = info.host.unwrap_or_default();
+    boxed.kind = kind;
+    boxed.failure = failure;
+    boxed.updated_blocks = updated_blocks;
+    Ok(Event::TaskEnd(boxed))
 }
 
 fn stage_key(id: u64, attempt: Option<u64>) -> StageKey {
@@ -138,13 +146,6 @@ fn set(row: &mut TaskRow, column: C, value: Option<u64>) {
     if let Some(value) = value {
         row.set(column, value);
     }
-}
-
-fn read(json: &mut Json<'_>, row: &mut TaskRow, column: C) -> json::Result<()> {
-    if let Some(value) = json.unsigned()? {
-        row.set(column, value);
-    }
-    Ok(())
 }
 
 /// A point in time, where Spark's 0 stands for "not known".
@@ -257,87 +258,109 @@ fn end_reason(
 
 /// Executor metrics of a task end; all at zero means that nothing was polled while it ran.
 fn peaks(json: &mut Json<'_>, row: &mut TaskRow) -> json::Result<()> {
-    let columns = C::executor_metrics();
+    let fields = &*EXECUTOR_METRICS;
     let mut polled = false;
-    let mut next = 0;
-    json.object(|key, json| {
-        let value = json.unsigned()?;
-        // The names come in Spark's order, a few of them only in some versions: look at the next ones first.
-        let is_key = |column: &C| column.executor_metric_name().is_some_and(|name| name.as_bytes() == key);
-        let position = columns.get(next..).unwrap_or_default().iter().position(is_key).map(|offset| next + offset);
-        if let Some(position) = position.or_else(|| columns.iter().position(is_key)) {
-            next = position + 1;
-            if let (Some(&column), Some(value)) = (columns.get(position), value) {
-                polled |= value > 0;
-                row.set(column, value);
-            }
+    let number = |index: usize, value: u64| {
+        polled |= value > 0;
+        if let Some(&column) = C::executor_metrics().get(index) {
+            row.set(column, value);
         }
-        Ok(())
-    })?;
+    };
+    json.numbers(fields, number, |_, json| json.skip())?;
     if !polled {
-        columns.iter().for_each(|&column| row.clear(column));
+        C::executor_metrics().iter().for_each(|&column| row.clear(column));
     }
     Ok(())
 }
 
+/// `"Name":` of every executor metric, in the order of the columns, which is Spark's.
+static EXECUTOR_METRICS: LazyLock<Vec<&'static [u8]>> = LazyLock::new(|| {
+    let quoted = |column: &C| {
+        let name = column.executor_metric_name().unwrap_or_default();
+        &*Box::leak(format!("\"{name}\":").into_bytes().into_boxed_slice())
+    };
+    C::executor_metrics().iter().map(quoted).collect()
+});
+
+/// Fields and columns of an object of numbers, in Spark's order.
+macro_rules! numbers {
+    ($json:expr, $row:expr, { $($field:literal => $column:ident),+ $(,)? }, $other:expr) => {{
+        const FIELDS: &[&[u8]] = &[$(concat!("\"", $field, "\":").as_bytes()),+];
+        const COLUMNS: &[C] = &[$(C::$column),+];
+        let row = &mut *$row;
+        $json.numbers(FIELDS, |index, value| if let Some(&column) = COLUMNS.get(index) { row.set(column, value) }, $other)
+    }};
+}
+
 fn metrics(json: &mut Json<'_>, row: &mut TaskRow, blocks: &mut Vec<BlockUpdate>) -> json::Result<()> {
-    json.object(|key, json| match key {
-        b"Executor Deserialize Time" => read(json, row, C::ExecutorDeserializeTime),
-        b"Executor Deserialize CPU Time" => read(json, row, C::ExecutorDeserializeCpuTime),
-        b"Executor Run Time" => read(json, row, C::ExecutorRunTime),
-        b"Executor CPU Time" => read(json, row, C::ExecutorCpuTime),
-        b"Peak Execution Memory" => read(json, row, C::PeakExecutionMemory),
-        b"Peak On Heap Execution Memory" => read(json, row, C::PeakOnHeapExecutionMemory),
-        b"Peak Off Heap Execution Memory" => read(json, row, C::PeakOffHeapExecutionMemory),
-        b"Result Size" => read(json, row, C::ResultSize),
-        b"JVM GC Time" => read(json, row, C::JvmGcTime),
-        b"Result Serialization Time" => read(json, row, C::ResultSerializationTime),
-        b"Memory Bytes Spilled" => read(json, row, C::MemoryBytesSpilled),
-        b"Disk Bytes Spilled" => read(json, row, C::DiskBytesSpilled),
-        b"Shuffle Read Metrics" => shuffle_read(json, row),
-        b"Shuffle Write Metrics" => json.object(|key, json| match key {
-            b"Shuffle Bytes Written" => read(json, row, C::ShuffleBytesWritten),
-            b"Shuffle Write Time" => read(json, row, C::ShuffleWriteTime),
-            b"Shuffle Records Written" => read(json, row, C::ShuffleRecordsWritten),
-            _ => json.skip(),
-        }),
-        b"Input Metrics" => json.object(|key, json| match key {
-            b"Bytes Read" => read(json, row, C::InputBytes),
-            b"Records Read" => read(json, row, C::InputRecords),
-            _ => json.skip(),
-        }),
-        b"Output Metrics" => json.object(|key, json| match key {
-            b"Bytes Written" => read(json, row, C::OutputBytes),
-            b"Records Written" => read(json, row, C::OutputRecords),
-            _ => json.skip(),
-        }),
+    let mut nested = TaskRow::default();
+    numbers!(json, row, {
+        "Executor Deserialize Time" => ExecutorDeserializeTime,
+        "Executor Deserialize CPU Time" => ExecutorDeserializeCpuTime,
+        "Executor Run Time" => ExecutorRunTime,
+        "Executor CPU Time" => ExecutorCpuTime,
+        "Peak Execution Memory" => PeakExecutionMemory,
+        "Peak On Heap Execution Memory" => PeakOnHeapExecutionMemory,
+        "Peak Off Heap Execution Memory" => PeakOffHeapExecutionMemory,
+        "Result Size" => ResultSize,
+        "JVM GC Time" => JvmGcTime,
+        "Result Serialization Time" => ResultSerializationTime,
+        "Memory Bytes Spilled" => MemoryBytesSpilled,
+        "Disk Bytes Spilled" => DiskBytesSpilled,
+    }, |key, json| match key {
+        b"Shuffle Read Metrics" => shuffle_read(json, &mut nested),
+        b"Shuffle Write Metrics" => numbers!(json, &mut nested, {
+            "Shuffle Bytes Written" => ShuffleBytesWritten,
+            "Shuffle Write Time" => ShuffleWriteTime,
+            "Shuffle Records Written" => ShuffleRecordsWritten,
+        }, |_, json| json.skip()),
+        b"Input Metrics" => numbers!(json, &mut nested, {
+            "Bytes Read" => InputBytes,
+            "Records Read" => InputRecords,
+        }, |_, json| json.skip()),
+        b"Output Metrics" => numbers!(json, &mut nested, {
+            "Bytes Written" => OutputBytes,
+            "Records Written" => OutputRecords,
+        }, |_, json| json.skip()),
         b"Updated Blocks" => json.array(|json| executor::updated_block(json).map(|block| blocks.extend(block))),
         _ => json.skip(),
-    })
+    })?;
+    row.take_known(&nested);
+    Ok(())
 }
 
 fn shuffle_read(json: &mut Json<'_>, row: &mut TaskRow) -> json::Result<()> {
-    json.object(|key, json| match key {
-        b"Remote Blocks Fetched" => read(json, row, C::ShuffleRemoteBlocksFetched),
-        b"Local Blocks Fetched" => read(json, row, C::ShuffleLocalBlocksFetched),
-        b"Fetch Wait Time" => read(json, row, C::ShuffleFetchWaitTime),
-        b"Remote Bytes Read" => read(json, row, C::ShuffleRemoteBytesRead),
-        b"Remote Bytes Read To Disk" => read(json, row, C::ShuffleRemoteBytesReadToDisk),
-        b"Local Bytes Read" => read(json, row, C::ShuffleLocalBytesRead),
-        b"Total Records Read" => read(json, row, C::ShuffleRecordsRead),
-        b"Remote Requests Duration" => read(json, row, C::ShuffleRemoteRequestsDuration),
-        b"Shuffle Push Read Metrics" | b"Push Based Shuffle" => json.object(|key, json| match key {
-            b"Corrupt Merged Block Chunks" => read(json, row, C::PushCorruptMergedBlockChunks),
-            b"Merged Fallback Count" | b"Merged Fetch Fallback Count" => read(json, row, C::PushMergedFetchFallback),
-            b"Merged Remote Blocks Fetched" => read(json, row, C::PushMergedRemoteBlocks),
-            b"Merged Local Blocks Fetched" => read(json, row, C::PushMergedLocalBlocks),
-            b"Merged Remote Chunks Fetched" => read(json, row, C::PushMergedRemoteChunks),
-            b"Merged Local Chunks Fetched" => read(json, row, C::PushMergedLocalChunks),
-            b"Merged Remote Bytes Read" => read(json, row, C::PushMergedRemoteBytes),
-            b"Merged Local Bytes Read" => read(json, row, C::PushMergedLocalBytes),
-            b"Merged Remote Requests Duration" => read(json, row, C::PushMergedRemoteRequestsDuration),
-            _ => json.skip(),
-        }),
+    let mut push = TaskRow::default();
+    let mut pushed = false;
+    numbers!(json, row, {
+        "Remote Blocks Fetched" => ShuffleRemoteBlocksFetched,
+        "Local Blocks Fetched" => ShuffleLocalBlocksFetched,
+        "Fetch Wait Time" => ShuffleFetchWaitTime,
+        "Remote Bytes Read" => ShuffleRemoteBytesRead,
+        "Remote Bytes Read To Disk" => ShuffleRemoteBytesReadToDisk,
+        "Local Bytes Read" => ShuffleLocalBytesRead,
+        "Total Records Read" => ShuffleRecordsRead,
+        "Remote Requests Duration" => ShuffleRemoteRequestsDuration,
+    }, |key, json| match key {
+        b"Shuffle Push Read Metrics" | b"Push Based Shuffle" => {
+            pushed = true;
+            numbers!(json, &mut push, {
+                "Corrupt Merged Block Chunks" => PushCorruptMergedBlockChunks,
+                "Merged Fallback Count" => PushMergedFetchFallback,
+                "Merged Fetch Fallback Count" => PushMergedFetchFallback,
+                "Merged Remote Blocks Fetched" => PushMergedRemoteBlocks,
+                "Merged Local Blocks Fetched" => PushMergedLocalBlocks,
+                "Merged Remote Chunks Fetched" => PushMergedRemoteChunks,
+                "Merged Local Chunks Fetched" => PushMergedLocalChunks,
+                "Merged Remote Bytes Read" => PushMergedRemoteBytes,
+                "Merged Local Bytes Read" => PushMergedLocalBytes,
+                "Merged Remote Requests Duration" => PushMergedRemoteRequestsDuration,
+            }, |_, json| json.skip())
+        }
         _ => json.skip(),
-    })
+    })?;
+    if pushed {
+        row.take_known(&push);
+    }
+    Ok(())
 }

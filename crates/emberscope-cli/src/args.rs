@@ -1,0 +1,152 @@
+//! The arguments, from which help and completions are made.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+/// Finds what is wrong with Apache Spark runs, what it costs them, and what to change.
+#[derive(Debug, Parser)]
+#[command(
+    name = "emberscope",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    after_help = "Examples:
+  emberscope diagnose /var/log/spark/application_1700000000000_0042.zstd
+  emberscope diagnose --format json --fail-on critical eventlog_v2_app-1/ > diagnosis.json
+  emberscope rule data-skew
+
+Exit codes: 0 nothing at or over --fail-on, 1 findings at or over it, 2 could not do it."
+)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Diagnose(Diagnose),
+    /// Explains a rule: what it looks for, its thresholds, what to do; without a name lists them all
+    Rule {
+        /// The rule's name, which is that of the problem it finds
+        name: Option<String>,
+    },
+    /// Explains a feature: a column of the feature tables; without a name lists them all
+    #[command(after_help = "Examples:
+  emberscope feature task_duration_p50_ms
+  emberscope feature jobs.task_duration_sum_ms
+  emberscope feature executors")]
+    Feature {
+        /// The feature's name, alone or behind its table's (jobs.job_duration_ms); or a table's name, for its features
+        name: Option<String>,
+    },
+    /// Explains a problem of the vocabulary; without a name lists them all
+    Problem {
+        /// The problem's name
+        name: Option<String>,
+    },
+    /// Prints the JSON schema of what `diagnose --format json` writes
+    Schema {
+        /// For one run, or for several
+        #[arg(value_enum, default_value_t = Schema::Diagnosis)]
+        of: Schema,
+    },
+    /// Prints a completion script
+    #[command(after_help = "Example:
+  emberscope completions bash > /etc/bash_completion.d/emberscope")]
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Writes the pages of documentation that are made from the registries
+    #[command(hide = true)]
+    Docs {
+        /// Writes nothing, and fails when a page is not what would be written
+        #[arg(long)]
+        check: bool,
+        /// The folder of the documentation
+        dir: PathBuf,
+    },
+}
+
+/// Says what is wrong with runs: findings in the order of time saved, with evidence and advice
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "Examples:
+  emberscope diagnose app.zstd
+  emberscope diagnose eventlog_v2_application_1_0001/ other.gz history-server.zip
+  emberscope diagnose --only data-skew,small-files logs/
+  emberscope diagnose --format markdown --out comment.md --fail-on warning app.zstd
+  zstdcat app.zstd | emberscope diagnose --redact --format json -
+
+Configuration (TOML):
+  disabled = [\"poor-locality\"]
+  fail_on = \"critical\"
+  [rules.data-skew]
+  task_factor = 4")]
+pub(crate) struct Diagnose {
+    /// Event logs: files of any framing, eventlog_v2_* directories, Databricks roll-over directories, zip archives,
+    /// directories of many runs, or - for standard input
+    #[arg(required = true, value_name = "INPUT")]
+    pub(crate) inputs: Vec<PathBuf>,
+    /// How to write it
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+    /// Where to write it instead of standard output; an old file is replaced when the new one is complete
+    #[arg(long, value_name = "PATH")]
+    pub(crate) out: Option<PathBuf>,
+    /// Exit with 1 when a finding is of this severity or a higher one
+    #[arg(long, value_enum, value_name = "SEVERITY")]
+    pub(crate) fail_on: Option<Severity>,
+    /// Look for these problems only
+    #[arg(long, value_name = "PROBLEM", value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+    /// Replace application names, users, hosts, paths and SQL text by stable tokens
+    #[arg(long)]
+    pub(crate) redact: bool,
+    /// Thresholds, and which problems to look for (TOML)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Threads to use [default: EMBERSCOPE_THREADS, else one a core]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
+}
+
+/// How a diagnosis is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For a terminal
+    Text,
+    /// For programs; see `emberscope schema`
+    Json,
+    /// For a pull request
+    Markdown,
+}
+
+/// Severities, as clap lists them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Severity {
+    Info,
+    Warning,
+    Critical,
+}
+
+impl From<Severity> for emberscope::Severity {
+    fn from(severity: Severity) -> Self {
+        match severity {
+            Severity::Info => Self::Info,
+            Severity::Warning => Self::Warning,
+            Severity::Critical => Self::Critical,
+        }
+    }
+}
+
+/// Schemas there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Schema {
+    /// What is written for one run
+    Diagnosis,
+    /// What is written for several runs
+    Report,
+}

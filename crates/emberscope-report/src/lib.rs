@@ -1,0 +1,20 @@
+//! Renders diagnoses; computes nothing that is not in them.
+//!
+//! Every name in a diagnosis comes from a log and is hostile: [`text`] makes control characters visible, [`markdown`]
+//! escapes what Markdown and HTML take as markup.
+
+mod escape;
+mod json;
+mod markdown;
+mod phrases;
+#[cfg(test)]
+mod samples;
+mod table;
+mod text;
+mod wrap;
+
+pub use escape::for_terminal;
+pub use json::json;
+pub use markdown::markdown;
+pub use text::{TextOptions, text};
+pub use wrap::wrap;

@@ -1,0 +1,316 @@
+//! What reports say in words, the same in text and Markdown. Names from logs are in them as they are: renderers escape.
+
+use emberscope::{Diagnosis, Evidence, Finding, Harm, Severity, SourceSummary, Subject, Value, words};
+
+/// `1 job`, `12,345 jobs`.
+pub(crate) fn plural(number: u64, noun: &str) -> String {
+    format!("{} {noun}{}", words::count(number), if number == 1 { "" } else { "s" })
+}
+
+/// The run's name for people: its name, else its id, else where it was read from.
+pub(crate) fn title(diagnosis: &Diagnosis) -> String {
+    let run = &diagnosis.run;
+    let named = [&run.application_name, &run.application_id].into_iter().flatten().find(|name| !name.trim().is_empty());
+    named
+        .cloned()
+        .or_else(|| diagnosis.sources.first().map(|source| source.path.clone()))
+        .unwrap_or_else(|| "a run".to_owned())
+}
+
+/// Id, attempt, Spark's version and user, as far as known.
+pub(crate) fn identity(diagnosis: &Diagnosis) -> String {
+    let run = &diagnosis.run;
+    let parts = [
+        run.application_id.clone().filter(|_| run.application_name.is_some()),
+        run.attempt_id.as_ref().map(|attempt| format!("attempt {attempt}")),
+        run.spark_version.as_ref().map(|version| format!("Spark {version}")),
+        run.user.as_ref().map(|user| format!("user {user}")),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// When it ran and how long.
+pub(crate) fn times(diagnosis: &Diagnosis) -> String {
+    let run = &diagnosis.run;
+    let start = run.started_at.as_ref().map(|at| at.get(..19).unwrap_or(at).replace('T', " ") + " UTC");
+    let length = match (run.wall_clock_ms, run.complete) {
+        (Some(ms), true) => words::duration(ms as f64),
+        (Some(ms), false) => {
+            format!("{} as far as the log goes (it has no end of the application)", words::duration(ms as f64))
+        }
+        (None, _) => "length unknown".to_owned(),
+    };
+    [start, Some(length)].into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// Executors and how much of their cores was used.
+pub(crate) fn resources(diagnosis: &Diagnosis) -> String {
+    let run = &diagnosis.run;
+    let mut parts = vec![plural(run.executors, "executor")];
+    if let Some(slots) = run.slots_max {
+        parts.push(format!("{} at most", plural(slots, "task slot")));
+    }
+    if let Some(held) = run.core_ms_held.filter(|&held| held > 0) {
+        parts.push(format!("{} of their core time used", words::percent(run.core_ms_used as f64 / held as f64)));
+    }
+    parts.join(", ")
+}
+
+/// What the run consisted of: jobs, stage attempts, tasks.
+pub(crate) fn work(diagnosis: &Diagnosis) -> String {
+    let run = &diagnosis.run;
+    let failed = |count: u64| if count == 0 { String::new() } else { format!(" ({} failed)", words::count(count)) };
+    let mut tasks = plural(run.tasks.ended, "task");
+    let ends: Vec<String> = [
+        ("failed", run.tasks.failed),
+        ("killed", run.tasks.killed),
+        ("resubmitted", run.tasks.resubmitted),
+        ("still running", run.tasks.running),
+    ]
+    .into_iter()
+    .filter(|&(_, count)| count > 0)
+    .map(|(word, count)| format!("{} {word}", words::count(count)))
+    .collect();
+    if !ends.is_empty() {
+        tasks = format!("{tasks} ({})", ends.join(", "));
+    }
+    format!(
+        "{}{}, {}{}, {tasks}",
+        plural(run.jobs, "job"),
+        failed(run.failed_jobs),
+        plural(run.stage_attempts, "stage attempt"),
+        failed(run.failed_stage_attempts),
+    )
+}
+
+/// The verdict in one or two sentences.
+pub(crate) fn verdict(diagnosis: &Diagnosis) -> String {
+    let run = &diagnosis.run;
+    let counts = &diagnosis.counts;
+    let Some(first) = diagnosis.findings.first() else {
+        let looked = counts.detectors.saturating_sub(counts.skipped);
+        if run.tasks.ended == 0 {
+            return format!(
+                "No problem found, but no task ended in this log either: {} had little to look at.",
+                plural(looked, "rule")
+            );
+        }
+        return format!(
+            "No problem found: {} looked at {}, and none passed its threshold.",
+            plural(looked, "rule"),
+            work(diagnosis)
+        );
+    };
+    let tally = tally(diagnosis);
+    let verdict = match first.savings.wall_clock_ms {
+        _ if first.harm == Harm::Failure => {
+            format!(
+                "This run did not do all of its work: {}",
+                sentence(first.because.as_deref().unwrap_or(&first.summary))
+            )
+        }
+        Some(saved) if saved > 0 => format!(
+            "Most time is lost to {} in {}: about {}{}.",
+            first.problem,
+            place(&first.subject),
+            words::duration(saved as f64),
+            share(diagnosis, saved).map(|share| format!(", {share} of the run")).unwrap_or_default(),
+        ),
+        _ => sentence(&first.summary),
+    };
+    format!("{verdict} {tally}")
+}
+
+/// How many findings of which severity: `1 finding (critical)`, `3 findings (1 critical, 2 info)`.
+fn tally(diagnosis: &Diagnosis) -> String {
+    let counts = &diagnosis.counts;
+    let of: Vec<(&str, u64)> = [("critical", counts.critical), ("warning", counts.warning), ("info", counts.info)]
+        .into_iter()
+        .filter(|&(_, count)| count > 0)
+        .collect();
+    let each = match of.as_slice() {
+        [(word, 1)] => (*word).to_owned(),
+        [(word, count)] => format!("{} {word}", if *count == 2 { "both" } else { "all" }),
+        several => several
+            .iter()
+            .map(|(word, count)| format!("{} {word}", words::count(*count)))
+            .collect::<Vec<_>>()
+            .join(", "),
+    };
+    format!("{} ({each}).", plural(diagnosis.findings.len() as u64, "finding"))
+}
+
+/// A text with its first letter raised (a class or a path keeps it) and a full stop.
+pub(crate) fn sentence(text: &str) -> String {
+    let text = text.trim();
+    let word = text.split([' ', ',', ':', ';']).next().unwrap_or_default();
+    let mut chars = text.chars();
+    let mut out: String = match chars.next() {
+        Some(first) if word.chars().all(|c| c.is_lowercase() || c == '\'') => {
+            first.to_uppercase().chain(chars).collect()
+        }
+        _ => text.to_owned(),
+    };
+    if !out.is_empty() && !out.ends_with(['.', '!', '?', ':', '…']) {
+        out.push('.');
+    }
+    out
+}
+
+/// A share of the run's wall-clock time; `None` when that is not known.
+pub(crate) fn share(diagnosis: &Diagnosis, ms: u64) -> Option<String> {
+    let wall = diagnosis.run.wall_clock_ms.filter(|&wall| wall > 0)?;
+    Some(words::percent(ms as f64 / wall as f64))
+}
+
+/// What mending would save: `saves 5 min 12 s, 41 % of the run`.
+pub(crate) fn saves(diagnosis: &Diagnosis, finding: &Finding) -> String {
+    match (finding.savings.wall_clock_ms.filter(|&ms| ms > 0), finding.savings.core_ms.filter(|&ms| ms > 0)) {
+        (Some(ms), _) => {
+            let share = share(diagnosis, ms).map(|share| format!(" ({share} of the run)")).unwrap_or_default();
+            format!("saves {}{share}", words::duration(ms as f64))
+        }
+        (None, Some(ms)) => format!("saves {} of core time", words::duration(ms as f64)),
+        (None, None) => match finding.harm {
+            Harm::Failure => "work failed",
+            Harm::LostWork => "work was lost",
+            Harm::RiskOfFailure => "risk of failure",
+            Harm::None => "saving unknown",
+        }
+        .to_owned(),
+    }
+}
+
+/// `90 % sure`.
+pub(crate) fn sure(finding: &Finding) -> String {
+    format!("{} sure", words::percent(finding.confidence.clamp(0.0, 1.0)))
+}
+
+/// Where a finding points, in words without the name.
+pub(crate) fn place(subject: &Subject) -> String {
+    let stage = subject.stage_id.map(|stage| match subject.stage_attempt {
+        Some(attempt) if attempt > 0 => format!("stage {stage} (attempt {attempt})"),
+        _ => format!("stage {stage}"),
+    });
+    let mut parts: Vec<String> = Vec::new();
+    match subject.kind {
+        "run" => parts.push("the run".to_owned()),
+        "host" => parts.extend(subject.host.as_ref().map(|host| format!("host {host}"))),
+        "configuration" => parts.extend(subject.configuration_key.clone()),
+        "rdd" => parts.extend(subject.rdd_id.map(|rdd| format!("RDD {rdd}"))),
+        "streaming-query" => {
+            parts.extend(subject.streaming_query_id.as_ref().map(|id| format!("streaming query {id}")));
+        }
+        _ => {}
+    }
+    parts.extend(subject.sql_execution_id.map(|sql| format!("SQL execution {sql}")));
+    parts.extend(subject.plan_node_id.map(|node| format!("plan node {node}")));
+    parts.extend(subject.job_id.map(|job| format!("job {job}")));
+    parts.extend(stage);
+    parts.extend(subject.partition.map(|partition| format!("partition {partition}")));
+    parts.extend(subject.task_id.filter(|_| subject.kind == "task").map(|task| format!("task {task}")));
+    let executor = subject.executor_id.as_ref();
+    let executor = executor.map(|id| if id == "driver" { "the driver".to_owned() } else { format!("executor {id}") });
+    let host = subject.host.as_ref().filter(|_| subject.kind != "host").map(|host| format!("host {host}"));
+    let mut place = parts.join(", ");
+    for on in executor.into_iter().chain(host) {
+        place = if place.is_empty() { on } else { format!("{place} on {on}") };
+    }
+    if place.is_empty() { subject.kind.replace('-', " ") } else { place }
+}
+
+/// Where a finding points, with the name that people call it by.
+pub(crate) fn place_named(subject: &Subject) -> String {
+    match &subject.name {
+        Some(name) => format!("{} ({})", place(subject), name.trim()),
+        None => place(subject),
+    }
+}
+
+/// A value of evidence with its unit.
+pub(crate) fn value(evidence: &Evidence) -> String {
+    match &evidence.value {
+        Value::Number(number) => figure(*number, evidence.unit),
+        Value::Text(text) => text.clone(),
+    }
+}
+
+/// A number in a unit (see `Unit::symbol`).
+pub(crate) fn figure(number: f64, unit: &str) -> String {
+    match unit {
+        "ms" => words::duration(number),
+        "ns" => words::duration(number / 1e6),
+        "bytes" => words::bytes(number),
+        "ratio" => ratio(number),
+        "per second" => format!("{} per second", ratio(number)),
+        "ms since 1970" => emberscope::Timestamp(number as i64).to_rfc3339(),
+        _ if number.fract() == 0.0 && number >= 0.0 => words::count(number as u64),
+        _ => ratio(number),
+    }
+}
+
+fn ratio(number: f64) -> String {
+    if number.abs() >= 100.0 || number == 0.0 {
+        format!("{number:.0}")
+    } else if number.abs() >= 10.0 {
+        format!("{number:.1}")
+    } else if number.abs() >= 0.001 {
+        let text = format!("{number:.3}");
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        format!("{number:.1e}")
+    }
+}
+
+/// What stands beside a value: what is typical, and the threshold it passed.
+pub(crate) fn compared(evidence: &Evidence) -> (String, String) {
+    let word = |label: &str, number: Option<f64>| {
+        number.map(|n| format!("{label} {}", figure(n, evidence.unit))).unwrap_or_default()
+    };
+    (word("typical", evidence.typical), word("threshold", evidence.threshold))
+}
+
+/// What was read from a source, without its path.
+pub(crate) fn account(source: &SourceSummary) -> String {
+    let mut text = plural(source.events_read, "event");
+    let rest: Vec<String> = [("of unknown kinds", source.events_unknown), ("lost", source.events_lost)]
+        .into_iter()
+        .filter(|&(_, count)| count > 0)
+        .map(|(word, count)| format!("{} {word}", words::count(count)))
+        .collect();
+    if !rest.is_empty() {
+        text = format!("{text} ({})", rest.join(", "));
+    }
+    let mut size = source.bytes.map(|bytes| words::bytes(bytes as f64)).unwrap_or_default();
+    let codecs: Vec<&str> = source.codecs.iter().map(String::as_str).filter(|codec| *codec != "plain").collect();
+    if !codecs.is_empty() {
+        size = format!("{size} {} ({} unpacked)", codecs.join(" and "), words::bytes(source.bytes_decompressed as f64));
+    }
+    if source.parts > 1 {
+        size = format!("{size} in {} parts", words::count(source.parts));
+    }
+    if !size.trim().is_empty() {
+        text = format!("{text}, {}", size.trim());
+    }
+    if source.truncated {
+        text.push_str(", cut at its end");
+    }
+    text
+}
+
+/// The detectors that could not look: `cache-eviction (no block updates), ...`.
+pub(crate) fn skipped(diagnosis: &Diagnosis) -> String {
+    let each = diagnosis.skipped.iter().map(|skipped| {
+        if skipped.missing.is_empty() {
+            skipped.detector.clone()
+        } else {
+            format!("{} (needs {})", skipped.detector, skipped.missing.join(", "))
+        }
+    });
+    each.collect::<Vec<_>>().join("; ")
+}
+
+/// The word of a finding's severity, or `-` for none.
+pub(crate) fn severity(severity: Option<Severity>) -> &'static str {
+    severity.map_or("-", Severity::name)
+}

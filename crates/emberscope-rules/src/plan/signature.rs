@@ -1,0 +1,141 @@
+//! Signatures by which equal parts of plans are known again.
+
+use emberscope_run::PlanNode;
+
+use super::{Operator, Scan, canonical, operator};
+
+/// A description without what differs between two plannings of one query: expression ids, plan ids, addresses.
+pub(crate) fn normalised(description: &str) -> String {
+    let mut out = String::with_capacity(description.len());
+    let mut rest = description;
+    while let Some(c) = rest.chars().next() {
+        let after = rest.get(c.len_utf8()..).unwrap_or("");
+        let skipped = match c {
+            '#' => Some(skip(after, |c| c.is_ascii_digit())).filter(|digits| *digits > 0).map(|digits| {
+                digits + usize::from(after.get(digits..).is_some_and(|rest| rest.starts_with('L')))
+            }),
+            '@' => Some(skip(after, |c| c.is_ascii_hexdigit())).filter(|digits| *digits > 0),
+            '=' if out.ends_with("plan_id") || out.ends_with("[id") => {
+                Some(skip(after, |c| c.is_ascii_digit() || c == '#')).filter(|digits| *digits > 0)
+            }
+            _ => None,
+        };
+        match skipped {
+            Some(length) => rest = after.get(length..).unwrap_or(""),
+            None => {
+                out.push(c);
+                rest = after;
+            }
+        }
+    }
+    out
+}
+
+fn skip(text: &str, wanted: impl Fn(char) -> bool) -> usize {
+    text.find(|c| !wanted(c)).unwrap_or(text.len())
+}
+
+/// Whether a node's signature says which data it reads. Local rows, RDDs and objects look alike whatever is in them.
+pub(crate) fn identifies_data(node: &PlanNode) -> bool {
+    match operator(node) {
+        Operator::Scan => {
+            let name = canonical(&node.name);
+            let scan = Scan { node };
+            name == "Range" || scan.location().is_some() || scan.table().is_some()
+        }
+        _ => true,
+    }
+}
+
+/// A part of a plan with its signature.
+#[derive(Debug, Clone)]
+pub(crate) struct Part<'a> {
+    /// Its uppermost node.
+    pub(crate) node: &'a PlanNode,
+    /// A hash of its nodes' kinds and descriptions, wrappers left out.
+    pub(crate) signature: u64,
+    /// Its nodes without wrappers.
+    pub(crate) nodes: u64,
+    /// Whether more than reading, filtering and projecting is done in it.
+    pub(crate) computes: bool,
+    /// Whether every scan in it says what it reads, and no cached table is read.
+    pub(crate) comparable: bool,
+    /// Whether it reads anything.
+    pub(crate) reads: bool,
+}
+
+/// The parts of a plan, each node with all below it, in post-order. Nothing below a cached table or a reused exchange is
+/// part of the work.
+pub(crate) fn signatures(root: &PlanNode) -> Vec<Part<'_>> {
+    let mut parts = Vec::new();
+    // Iterative: a plan can be deep.
+    let mut open: Vec<(&PlanNode, bool)> = vec![(root, false)];
+    let mut done: Vec<Part<'_>> = Vec::new();
+    while let Some((node, children_done)) = open.pop() {
+        let leaf = matches!(operator(node), Operator::CachedScan | Operator::Reused);
+        if !children_done {
+            open.push((node, true));
+            if !leaf {
+                open.extend(node.children.iter().rev().map(|child| (child, false)));
+            }
+            continue;
+        }
+        let count = if leaf { 0 } else { node.children.len() };
+        let below = done.split_off(done.len().saturating_sub(count));
+        let part = join_parts(node, &below);
+        // A wrapper is its child: it is no part of its own.
+        let passes = operator(node) == Operator::Wrapper && below.len() == 1;
+        if !passes {
+            parts.push(part.clone());
+        }
+        done.push(part);
+    }
+    parts
+}
+
+fn join_parts<'a>(node: &'a PlanNode, below: &[Part<'a>]) -> Part<'a> {
+    if let (Operator::Wrapper, [only]) = (operator(node), below) {
+        return only.clone();
+    }
+    let mut hash = Fnv::new();
+    hash.add(canonical(&node.name));
+    hash.add(&normalised(&node.description));
+    below.iter().for_each(|part| hash.add_number(part.signature));
+    let work = matches!(
+        operator(node),
+        Operator::Exchange | Operator::Broadcast | Operator::Join(_) | Operator::Python(_) | Operator::Other
+    ) || matches!(canonical(&node.name), "Sort" | "Window" | "MapElements" | "Coalesce");
+    let work = work && !canonical(&node.name).contains("Limit");
+    Part {
+        node,
+        signature: hash.0,
+        nodes: 1 + below.iter().map(|part| part.nodes).sum::<u64>(),
+        computes: work || below.iter().any(|part| part.computes),
+        comparable: identifies_data(node)
+            && operator(node) != Operator::CachedScan
+            && node.name != "CommandResult"
+            && below.iter().all(|part| part.comparable),
+        reads: operator(node) == Operator::Scan || below.iter().any(|part| part.reads),
+    }
+}
+
+/// The 64-bit FNV-1a hash (Fowler, Noll, Vo): the same at every run of the program.
+struct Fnv(u64);
+
+impl Fnv {
+    fn new() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+
+    fn add(&mut self, text: &str) {
+        text.bytes().chain([0]).for_each(|byte| self.byte(byte));
+    }
+
+    fn add_number(&mut self, number: u64) {
+        number.to_le_bytes().into_iter().for_each(|byte| self.byte(byte));
+    }
+
+    fn byte(&mut self, byte: u8) {
+        self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+}

@@ -1,0 +1,255 @@
+//! Tasks are ready to run and have no CPU.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use emberscope_extract::features::Metric;
+use emberscope_run::{TaskColumn, Unit};
+
+use crate::finding::{Advice, Evidence, Finding, Subject};
+use crate::problem::Problem;
+use crate::rule::{Context, Outcome, Rule, Threshold};
+use crate::support::blocked::{self, Blocked, Cause, StageBlocked};
+use crate::support::loss::{Losses, StageLoss};
+use crate::support::memory::is_local;
+use crate::words;
+
+/// The rule.
+pub(super) static RULE: Rule = Rule {
+    problem: Problem::CpuContention,
+    summary: "In nearly all stages and on all executors tasks were off the CPU for no reason that the log names.",
+    documentation: include_str!("cpu_contention.md"),
+    thresholds: &[WAIT_RATIO, COVERED_SHARE, MIN_STAGES, FLOOR, LEAST],
+    explained_by: &[],
+    check,
+};
+
+const WAIT_RATIO: Threshold = Threshold {
+    name: "wait_ratio",
+    value: 0.25,
+    unit: Unit::Ratio,
+    reason: "time off the CPU without an explanation over run time, of warm tasks; on an idle host it is 0 to 10 %. Set by judgement, \
+             not yet calibrated on labelled runs",
+};
+const COVERED_SHARE: Threshold = Threshold {
+    name: "covered_share",
+    value: 0.8,
+    unit: Unit::Ratio,
+    reason: "share of the run's warm task time in stages that wait like that: a busy host slows all code, a lock or a service only \
+             the code that uses it. Set by judgement",
+};
+const MIN_STAGES: Threshold = Threshold {
+    name: "min_stages",
+    value: 3.0,
+    unit: Unit::Count,
+    reason: "stages of different code below which \"all stages\" says nothing",
+};
+const FLOOR: Threshold = Threshold {
+    name: "floor_share",
+    value: 0.05,
+    unit: Unit::Ratio,
+    reason: "share of the run's wall-clock time spent waiting; higher than others, as the log shows the cause only by exclusion",
+};
+const LEAST: Threshold = Threshold {
+    name: "floor_ms",
+    value: 5_000.0,
+    unit: Unit::Ms,
+    reason: "in the first seconds of a run the JIT compiler and class loading take CPU from the tasks",
+};
+
+fn check(ctx: &Context<'_>) -> Outcome {
+    if let Some(missing) = blocked::missing(ctx) {
+        return missing;
+    }
+    let stages = blocked::stages(ctx);
+    Outcome::of(finding(ctx, &stages).into_iter().collect())
+}
+
+/// Whether a stage waits for no reason that the log names.
+pub(super) fn waits(ctx: &Context<'_>, stage: &StageBlocked<'_>, ratio: &Threshold) -> bool {
+    stage.blocked.main_cause() == Cause::Unexplained
+        && stage.blocked.share(stage.blocked.unexplained_ms()) >= ctx.threshold(ratio)
+}
+
+fn finding(ctx: &Context<'_>, stages: &[StageBlocked<'_>]) -> Option<Finding> {
+    let total = Blocked::sum(stages.iter().map(|stage| Some(stage.blocked)))?;
+    // A stage whose bytes would explain its waiting is no witness against: on a busy host it waits as well.
+    let ratio = ctx.threshold(&WAIT_RATIO);
+    let waiting: Vec<&StageBlocked<'_>> =
+        stages.iter().filter(|stage| stage.blocked.share(stage.blocked.rest_ms) >= ratio).collect();
+    let proper: Vec<&&StageBlocked<'_>> = waiting.iter().filter(|stage| waits(ctx, stage, &WAIT_RATIO)).collect();
+    let names: BTreeSet<&str> = proper.iter().map(|stage| code(ctx.stage_name(stage.stage.key))).collect();
+    let covered: f64 = waiting.iter().map(|stage| stage.blocked.run_ms).sum();
+    let proper_ms: f64 = proper.iter().map(|stage| stage.blocked.run_ms).sum();
+    if !(names.len() as f64 >= ctx.threshold(&MIN_STAGES)
+        && covered >= ctx.threshold(&COVERED_SHARE) * total.run_ms
+        && proper_ms >= 0.3 * total.run_ms)
+    {
+        return None;
+    }
+    let executors = by_executor(&waiting);
+    let overall = Blocked::sum(waiting.iter().map(|stage| Some(stage.blocked)))?;
+    let share = overall.share(overall.rest_ms);
+    if executors.values().any(|blocked| blocked.share(blocked.rest_ms) < 0.5 * share) {
+        return None;
+    }
+    let losses = Losses::of(
+        waiting
+            .iter()
+            .filter_map(|stage| {
+                let lost = stage.blocked.share(stage.blocked.rest_ms) * stage.stage.sum(Metric::ExecutorRunTime)? as f64;
+                StageLoss::of_task_time(stage.stage, lost)
+            })
+            .collect(),
+    );
+    if losses.negligible(ctx, &FLOOR, &LEAST) {
+        return None;
+    }
+    let deserialize = deserialize_cpu_ratio(&waiting);
+    let backed = deserialize.is_some_and(|ratio| ratio < 0.6);
+    let mut finding = Finding::new(
+        Problem::CpuContention,
+        if backed { 0.55 } else { 0.4 },
+        Subject::run(),
+        format!(
+            "warm tasks had a CPU for only {} of their run time, in {} of it and on all executors, and no metric says why: the event log \
+             suggests busy hosts and does not prove it",
+            words::percent(overall.share(overall.cpu_ms)),
+            words::percent(covered / total.run_ms),
+        ),
+    );
+    finding.evidence = vec![
+        Evidence::number("unexplained_off_cpu_over_run_time_ratio", share, Unit::Ratio).over(ratio),
+        Evidence::number("executor_cpu_time_over_run_time_ratio", overall.share(overall.cpu_ms), Unit::Ratio),
+        Evidence::number("covered_task_time_ratio", covered / total.run_ms, Unit::Ratio).over(ctx.threshold(&COVERED_SHARE)),
+        Evidence::number("executors_count", executors.len() as f64, Unit::Count),
+    ];
+    finding.evidence.extend(
+        deserialize.map(|ratio| Evidence::number("deserialize_cpu_over_deserialize_time_ratio", ratio, Unit::Ratio)),
+    );
+    losses.list(ctx, &mut finding);
+    finding.savings = losses.savings(format!(
+        "{} of {} of warm run time was off the CPU without an explanation; that share of each stage's time, over {} stage attempt(s), each \
+         at its share of the clock; an upper bound",
+        words::duration(overall.rest_ms),
+        words::duration(overall.run_ms),
+        losses.len(),
+    ));
+    finding.advice = advice(ctx, overall.share(overall.cpu_ms));
+    Some(finding)
+}
+
+/// The code of a stage name: `map at Main.scala:12` of any stage that runs it.
+fn code(name: &str) -> &str {
+    name.trim()
+}
+
+fn by_executor(stages: &[&StageBlocked<'_>]) -> BTreeMap<Option<u64>, Blocked> {
+    let mut executors: BTreeMap<Option<u64>, Vec<Option<Blocked>>> = BTreeMap::new();
+    for task in stages.iter().flat_map(|stage| &stage.tasks) {
+        executors.entry(task.executor).or_default().push(Blocked::of_task(&task.row));
+    }
+    executors.into_iter().filter_map(|(id, parts)| Some((id, Blocked::sum(parts.into_iter())?))).collect()
+}
+
+/// CPU time over time of deserializing the warm tasks: that needs a CPU and no lock, file or service. `None` below a second.
+fn deserialize_cpu_ratio(stages: &[&StageBlocked<'_>]) -> Option<f64> {
+    let (mut time, mut cpu) = (0.0, 0.0);
+    for task in stages.iter().flat_map(|stage| &stage.tasks) {
+        if let (Some(ms), Some(ns)) =
+            (task.number(TaskColumn::ExecutorDeserializeTime), task.number(TaskColumn::ExecutorDeserializeCpuTime))
+        {
+            time += ms;
+            cpu += ns / 1e6;
+        }
+    }
+    (time >= 1_000.0).then(|| cpu / time)
+}
+
+fn advice(ctx: &Context<'_>, cpu_share: f64) -> Vec<Advice> {
+    let mut all = Vec::new();
+    let cores = ctx.run.worker_executors().filter_map(|executor| executor.cores).max().unwrap_or(0);
+    let fit = ((cores as f64 * cpu_share).floor() as u64).max(1);
+    if cores > 1 {
+        let text = format!(
+            "If the hosts are busy, use no more tasks at once than there are CPUs for: {cores} x {} = {fit}. The same work then takes as \
+             long with fewer cores held, or faster where the neighbours can be moved.",
+            words::percent(cpu_share),
+        );
+        all.push(if is_local(ctx) {
+            Advice::text(format!("{text} In local mode: local[{fit}]."))
+        } else {
+            Advice::text(text).set("spark.executor.cores", fit.to_string())
+        });
+    }
+    all.push(Advice::text(
+        "What tells the causes apart: more runnable threads than CPUs on the hosts at that time (vmstat: r above the number of CPUs; \
+         steal time st in virtual machines; nr_throttled in the container's cpu.stat) is contention. If the CPUs were idle, take a thread \
+         dump of an executor: BLOCKED threads wait for a lock, threads in a socket read for a service. A kernel trace proves which thread \
+         held the CPU.",
+    ));
+    if ctx.settings.set_by_user("spark.master").is_some_and(|master| master.starts_with("k8s")) {
+        all.push(Advice::text(
+            "On Kubernetes a limit lower than the cores that Spark believes to have throttles the executors: compare \
+             spark.kubernetes.executor.limit.cores with spark.executor.cores.",
+        ));
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{RunBuilder, check, outcome, run};
+
+    /// Four stages of 24 tasks of 2 s on two executors of 4 cores; CPU time of each stage's tasks in ms.
+    fn stages(cpu: [u64; 4]) -> RunBuilder {
+        let mut builder = run().executor("1", 4).executor("2", 4);
+        for (id, cpu) in cpu.into_iter().enumerate() {
+            builder = builder.stage(id as u64, |stage| {
+                for partition in 0..24 {
+                    stage.task(partition).duration_ms(2_000).metrics(2_000, cpu, 0).shuffle_read(1_000, 10);
+                }
+            });
+        }
+        builder
+    }
+
+    #[test]
+    fn half_a_cpu_in_every_stage_and_on_every_executor_is_told_with_low_confidence() {
+        let findings = check(&RULE, &stages([1_000; 4]));
+        assert_eq!(findings.len(), 1);
+        assert!(findings[0].confidence <= 0.4);
+        // Each stage takes 6 s; half of 24 s.
+        assert_eq!(findings[0].savings.wall_clock_ms, Some(12_000));
+        assert_eq!(findings[0].advice[0].config["spark.executor.cores"], "2");
+        assert!(findings[0].summary.contains("does not prove it"));
+    }
+
+    #[test]
+    fn one_stage_that_waits_is_not_the_hosts_fault() {
+        assert_eq!(check(&RULE, &stages([200, 1_950, 1_950, 1_950])), []);
+    }
+
+    #[test]
+    fn twenty_percent_of_waiting_is_clear() {
+        assert_eq!(check(&RULE, &stages([1_600; 4])), []);
+    }
+
+    #[test]
+    fn python_workers_are_no_contention() {
+        let run = stages([200; 4]).with(|run| {
+            for stage in run.stages.values_mut() {
+                stage.rdds.push(emberscope_run::RddInfo { name: "PythonRDD".to_owned(), ..Default::default() });
+            }
+        });
+        assert_eq!(check(&RULE, &run), []);
+    }
+
+    #[test]
+    fn old_logs_without_cpu_times_are_skipped() {
+        let run = run().executor("1", 4).stage(0, |stage| {
+            stage.task(0).set(TaskColumn::ExecutorRunTime, 100);
+        });
+        assert!(matches!(outcome(&RULE, &run), Outcome::Skipped { .. }));
+    }
+}

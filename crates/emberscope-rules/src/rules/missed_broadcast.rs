@@ -1,0 +1,380 @@
+//! A shuffle join with one side small enough to broadcast.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use emberscope_run::{PlanNode, SqlExecutionId, Unit};
+
+use crate::finding::{Advice, Evidence, Finding, Savings, Subject};
+use crate::plan::{self, Cost, Join, Operator, Plan, Side, SqlStages};
+use crate::problem::Problem;
+use crate::rule::{Context, Outcome, Rule, Threshold};
+use crate::settings::{Setting, Settings};
+use crate::words;
+
+/// The rule.
+pub(super) static RULE: Rule = Rule {
+    problem: Problem::MissedBroadcast,
+    summary: "A join shuffled both sides although one is small enough to be sent to every executor.",
+    documentation: include_str!("missed_broadcast.md"),
+    thresholds: &[MAX_BYTES, MEMORY_SHARE, SHUFFLE_RATE, FLOOR],
+    explained_by: &[],
+    check,
+};
+
+const MAX_BYTES: Threshold = Threshold {
+    name: "max_side_bytes",
+    value: 104_857_600.0,
+    unit: Unit::Bytes,
+    reason: "data size of the largest side that is called small: ten times Spark's default of \
+             spark.sql.autoBroadcastJoinThreshold. Set by judgement, not yet calibrated on labelled runs",
+};
+const MEMORY_SHARE: Threshold = Threshold {
+    name: "memory_share",
+    value: 0.05,
+    unit: Unit::Ratio,
+    reason: "share of an executor's and of the driver's memory that the side may take as rows; its hash table takes two to \
+             three times as much. Set by judgement, not yet calibrated on labelled runs",
+};
+const SHUFFLE_RATE: Threshold = Threshold {
+    name: "shuffle_bytes_per_second",
+    value: 157_286_400.0,
+    unit: Unit::Bytes,
+    reason: "rows in memory that one core can serialize, compress, write, fetch and read back in a second: what no metric \
+             measures of a shuffle. Set by judgement, not yet calibrated on labelled runs",
+};
+const FLOOR: Threshold = Threshold {
+    name: "floor_share",
+    value: 0.03,
+    unit: Unit::Ratio,
+    reason: "share of the run's wall-clock time that shuffling and sorting the larger side took; below it nobody gains by \
+             mending",
+};
+const KEY: &str = "spark.sql.autoBroadcastJoinThreshold";
+
+/// A join that could have been a broadcast join.
+struct Missed<'a> {
+    execution: SqlExecutionId,
+    node: &'a PlanNode,
+    join: Join<'a>,
+    small: Side,
+    small_bytes: u64,
+    large_bytes: u64,
+    executors: u64,
+    sort_ms: f64,
+    cost: Cost,
+    saved: Cost,
+}
+
+fn check(ctx: &Context<'_>) -> Outcome {
+    if let Some(missing) = plan::missing_metrics(ctx.run) {
+        return Outcome::missing(missing);
+    }
+    let plans = plan::plans(ctx.run);
+    let joins: Vec<(&Plan<'_>, &PlanNode, Join<'_>)> = plans
+        .iter()
+        .flat_map(|plan| plan.nodes().map(move |node| (plan, node)))
+        .filter_map(|(plan, node)| Some((plan, node, Join::of(node).filter(|join| join.kind.shuffles())?)))
+        .collect();
+    if joins.is_empty() {
+        return Outcome::Clear;
+    }
+    if joins.iter().all(|(_, _, join)| join.data_size(Side::Left).is_none() && join.data_size(Side::Right).is_none()) {
+        return Outcome::missing("plan metrics of exchanges (data size)");
+    }
+    let stages = SqlStages::of(ctx);
+    let mut groups: BTreeMap<String, Vec<Missed<'_>>> = BTreeMap::new();
+    for (plan, node, join) in joins {
+        if let Some(missed) = measure(ctx, &stages, plan, node, join) {
+            let cause = plan::data_name(missed.join.input(missed.small)).unwrap_or_default();
+            let keys = missed.join.keys().unwrap_or_default();
+            groups.entry(format!("{cause}\n{keys}")).or_default().push(missed);
+        }
+    }
+    Outcome::of(groups.into_values().filter_map(|group| finding(ctx, group)).collect())
+}
+
+fn measure<'a>(
+    ctx: &Context<'_>,
+    stages: &SqlStages<'_>,
+    plan: &Plan<'a>,
+    node: &'a PlanNode,
+    join: Join<'a>,
+) -> Option<Missed<'a>> {
+    let (left, right) = (join.data_size(Side::Left), join.data_size(Side::Right));
+    let fits = |side: Side, size: Option<u64>| {
+        size.filter(|&size| join.can_broadcast(side) == Some(true) && size as f64 <= room(ctx, plan.execution.id))
+    };
+    let (small, small_bytes, large_bytes) = match (fits(Side::Left, left), fits(Side::Right, right)) {
+        (Some(l), Some(r)) if l < r => (Side::Left, l, right?),
+        (_, Some(r)) => (Side::Right, r, left?),
+        (Some(l), None) => (Side::Left, l, right?),
+        (None, None) => return None,
+    };
+    let large = if small == Side::Left { Side::Right } else { Side::Left };
+    let execution = plan.execution.id;
+    let sorts: Vec<&PlanNode> = [join.left, join.right].into_iter().flat_map(sorts_of).collect();
+    let mut touched: BTreeSet<_> = plan.accumulators_near(node);
+    touched.extend(sorts.iter().flat_map(|sort| plan::accumulators(sort)));
+    touched.extend(join.exchange(large).map(plan::accumulators).unwrap_or_default());
+    let ran = stages.updating(execution, &touched);
+    let cost = SqlStages::cost(ctx, &ran);
+    let executors = ran.iter().filter_map(|key| ctx.features.stages.get(key)).map(|stage| stage.executors).max()?.max(1);
+    // Sending the small side to every executor must move less than shuffling both.
+    if small_bytes.saturating_mul(executors) > small_bytes.saturating_add(large_bytes) {
+        return None;
+    }
+    let sort_ms: f64 = sorts.iter().filter_map(|sort| plan::metric_ms(sort, "sort time")).sum();
+    let shuffled = small_bytes as f64 + large_bytes as f64;
+    let shuffle_ms = shuffled / ctx.threshold(&SHUFFLE_RATE) * 1_000.0;
+    let saved = cost.of_task_ms(sort_ms + shuffle_ms + waits(&join));
+    Some(Missed { execution, node, join, small, small_bytes, large_bytes, executors, sort_ms, cost, saved })
+}
+
+/// The sorts that a join asks for on its side, above the exchange.
+fn sorts_of(side: &PlanNode) -> Vec<&PlanNode> {
+    let mut found = Vec::new();
+    let mut node = Some(side);
+    while let Some(at) = node.filter(|at| plan::keeps_rows(at) && plan::operator(at) != Operator::Exchange) {
+        if plan::canonical(&at.name) == "Sort" {
+            found.push(at);
+        }
+        node = plan::input(at);
+    }
+    found
+}
+
+/// Task time in ms that was blocked on fetching the sides.
+fn waits(join: &Join<'_>) -> f64 {
+    let wait = |side| plan::metric_ms(join.exchange(side)?, "fetch wait time");
+    wait(Side::Left).unwrap_or(0.0) + wait(Side::Right).unwrap_or(0.0)
+}
+
+/// The largest side in bytes that the executors and the driver have room for.
+fn room(ctx: &Context<'_>, execution: SqlExecutionId) -> f64 {
+    let settings = ctx.settings.for_sql(execution);
+    ["spark.executor.memory", "spark.driver.memory"]
+        .iter()
+        .filter_map(|key| settings.bytes(key).filter(|&bytes| bytes > 0))
+        .map(|bytes| bytes as f64 * ctx.threshold(&MEMORY_SHARE))
+        .fold(ctx.threshold(&MAX_BYTES), f64::min)
+}
+
+fn finding(ctx: &Context<'_>, mut group: Vec<Missed<'_>>) -> Option<Finding> {
+    let saved = group.iter().fold(Cost::default(), |sum, missed| sum.plus(missed.saved));
+    if ctx.below_floor(saved.wall_ms, &FLOOR) {
+        return None;
+    }
+    group.sort_by(|a, b| b.saved.wall_ms.total_cmp(&a.saved.wall_ms));
+    let first = group.first()?;
+    let large = if first.small == Side::Left { Side::Right } else { Side::Left };
+    let keys = first.join.keys().map_or_else(String::new, |keys| format!(" on {keys}"));
+    let repeated = if group.len() > 1 { format!("; {} more joins do the same", group.len() - 1) } else { String::new() };
+    let mut finding = Finding::new(
+        Problem::MissedBroadcast,
+        if first.small_bytes as f64 * 10.0 < first.large_bytes as f64 { 0.85 } else { 0.7 },
+        subject(first),
+        format!(
+            "the {} {}{keys} in SQL execution {} shuffled {} of {} although {} is only {}{repeated}",
+            first.join.join_type.unwrap_or(""),
+            plan::canonical(&first.node.name),
+            first.execution,
+            words::bytes(first.large_bytes as f64),
+            first.join.side_name(large),
+            first.join.side_name(first.small),
+            words::bytes(first.small_bytes as f64),
+        ),
+    );
+    finding.more_subjects = group.iter().skip(1).map(subject).collect();
+    finding.evidence = vec![
+        Evidence::number("data size (small side)", first.small_bytes as f64, Unit::Bytes)
+            .over(room(ctx, first.execution)),
+        Evidence::number("data size (large side)", first.large_bytes as f64, Unit::Bytes),
+        Evidence::number("sort time", first.sort_ms, Unit::Ms),
+        Evidence::text("join_type", first.join.join_type.unwrap_or("unknown")),
+    ];
+    if let Some(threshold) = ctx.settings.for_sql(first.execution).get(KEY).value() {
+        finding.evidence.push(Evidence::text(KEY, threshold));
+    }
+    let shuffled = first.small_bytes as f64 + first.large_bytes as f64;
+    finding.savings = Savings {
+        wall_clock_ms: Some(saved.wall_ms.round() as u64),
+        core_ms: Some(saved.task_ms.round() as u64),
+        how: format!(
+            "{} of sorting and {} of waiting for shuffle blocks were measured, {} shuffled at {} a second and core are {}, of \
+             the {} of task time in the join's stages{}",
+            words::duration(first.sort_ms),
+            words::duration(waits(&first.join)),
+            words::bytes(shuffled),
+            words::bytes(ctx.threshold(&SHUFFLE_RATE)),
+            words::duration(shuffled / ctx.threshold(&SHUFFLE_RATE) * 1_000.0),
+            words::duration(first.cost.task_ms),
+            if group.len() > 1 { format!("; and so for {} joins", group.len()) } else { String::new() },
+        ),
+    };
+    finding.advice = advice(ctx, first);
+    Some(finding)
+}
+
+fn subject(missed: &Missed<'_>) -> Subject {
+    Subject::sql(missed.execution, Some(missed.node.id)).named(plan::canonical(&missed.node.name))
+}
+
+fn advice(ctx: &Context<'_>, missed: &Missed<'_>) -> Vec<Advice> {
+    let settings = ctx.settings.for_sql(missed.execution);
+    let size = missed.small_bytes as f64;
+    let side = missed.join.side_name(missed.small);
+    let cost = format!(
+        "It costs up to {} on the driver and each of {} executors ({} of rows, two to three times that as a hash table).",
+        words::bytes(3.0 * size),
+        missed.executors,
+        words::bytes(size),
+    );
+    let hint = Advice::text(format!(
+        "Broadcast {side} by a hint: `broadcast(df)` in the DataFrame API or `/*+ BROADCAST(t) */` in SQL. It concerns this \
+         join only. {cost}",
+    ));
+    let threshold = settings.bytes(KEY);
+    let set = matches!(settings.get(KEY), Setting::Set(_));
+    let mut all = Vec::new();
+    match threshold {
+        Some(threshold) if threshold <= 0 => {
+            all.push(hint);
+            all.push(Advice::text(format!(
+                "{KEY} is {threshold}: somebody switched broadcast joins off. Find out why (an out-of-memory error of the \
+                 driver, a broadcast timeout) before switching them on again; {} covers this side of {} with a quarter to \
+                 spare.",
+                raised(size),
+                words::bytes(size),
+            ))
+            .set(KEY, raised(size)));
+        }
+        Some(threshold) if size > threshold as f64 => {
+            all.push(Advice::text(format!(
+                "{side} is {} and {KEY} is {}{}: raise it to {} (a quarter to spare). {cost} It holds for every join of \
+                 the session.",
+                words::bytes(size),
+                words::bytes(threshold as f64),
+                if set { "" } else { " by default" },
+                raised(size),
+            ))
+            .set(KEY, raised(size)));
+            all.push(hint);
+        }
+        Some(threshold) => all.extend(under_the_threshold(&settings, threshold as f64, size, hint)),
+        None => all.push(hint),
+    }
+    all
+}
+
+/// The side was under the threshold all along: Spark did not know it when it planned.
+fn under_the_threshold(settings: &Settings<'_>, threshold: f64, size: f64, hint: Advice) -> Vec<Advice> {
+    let known = format!("The side came out at {}, under {KEY} ({})", words::bytes(size), words::bytes(threshold));
+    if settings.boolean("spark.sql.adaptive.enabled") == Some(false) {
+        let adaptive = Advice::text(format!(
+            "{known}, but Spark plans by the size of the files before filters. Adaptive execution plans again by what the \
+             shuffle wrote, and turns such joins into broadcast joins.",
+        ));
+        let statistics = Advice::text(
+            "Or collect statistics, so that the first plan is right and nothing is shuffled: ANALYZE TABLE ... COMPUTE \
+             STATISTICS FOR ALL COLUMNS, with spark.sql.cbo.enabled.",
+        );
+        return vec![adaptive.set("spark.sql.adaptive.enabled", "true"), hint, statistics];
+    }
+    vec![
+        Advice { text: format!("{known}, but Spark did not know that when it planned. {}", hint.text), ..hint },
+        Advice::text(
+            "Adaptive execution left the join as it is. It does so when the code has a MERGE or SHUFFLE_HASH hint (look for \
+             one), when the other side had finished its shuffle and was sorted already, or when most partitions of the side \
+             were empty (spark.sql.adaptive.nonEmptyPartitionRatioForBroadcastJoin): the SQL page of the UI shows the number \
+             of partitions beside the join.",
+        ),
+    ]
+}
+
+/// A threshold that covers a side with a quarter to spare, in whole 8 MiB.
+fn raised(size: f64) -> String {
+    let step = 8.0 * 1_048_576.0;
+    words::spark_memory((size * 1.25 / step).ceil().max(1.0) * step)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{PlanNodeExt, RunBuilder, check, node, outcome, run};
+
+    const MIB: i64 = 1_048_576;
+
+    /// A join of 6,000 MiB with a side of `small` MiB: 40 s of task time in each of its two stages, on 4 slots.
+    fn join(join_type: &str, small: i64) -> RunBuilder {
+        let side = |name: &str, size: i64| {
+            let scan = node(&format!("Scan parquet {name}")).metric("number of output rows", 10);
+            node("Sort").metric("sort time", 2_000).over(node("Exchange").metric("data size", size * MIB).over(scan))
+        };
+        let plan = node(&format!("SortMergeJoin | SortMergeJoin [k#1], [id#2], {join_type}"))
+            .metric("number of output rows", 10)
+            .over(side("facts", 6_000))
+            .over(side("dims", small));
+        let tasks = |stage: &mut crate::testing::StageBuilder| {
+            (0..40).for_each(|partition| {
+                stage.task(partition).duration_ms(1_000);
+            });
+        };
+        run()
+            .executor("1", 4)
+            .set("spark.executor.memory", "4g")
+            .set("spark.driver.memory", "4g")
+            .sql(0, plan)
+            .sql_stage(0, 0, &[2, 3], tasks)
+            .sql_stage(1, 0, &[0, 1, 4], tasks)
+    }
+
+    #[test]
+    fn a_join_with_a_side_of_twenty_three_megabytes_is_found_with_the_threshold_to_set() {
+        let findings = check(&RULE, &join("Inner", 23));
+        assert_eq!(findings.len(), 1);
+        // Sorts 2 x 2 s; 6,023 MiB at 150 MiB/s are 40,153 ms; of 80 s of task time in 20 s of wall clock.
+        assert_eq!(findings[0].savings.core_ms, Some(44_153));
+        assert_eq!(findings[0].savings.wall_clock_ms, Some(11_038));
+        // 23 MiB and a quarter are 28.75, the next multiple of 8 is 32.
+        assert_eq!(findings[0].advice[0].config[KEY], "32m");
+        assert!(findings[0].summary.contains("dims"), "{}", findings[0].summary);
+        assert!(findings[0].summary.contains("k = id"), "{}", findings[0].summary);
+    }
+
+    #[test]
+    fn a_side_just_too_large_is_no_missed_broadcast() {
+        assert_eq!(check(&RULE, &join("Inner", 100)).len(), 1);
+        assert_eq!(check(&RULE, &join("Inner", 101)), []);
+    }
+
+    #[test]
+    fn the_side_whose_rows_must_all_come_out_cannot_be_broadcast() {
+        assert_eq!(check(&RULE, &join("LeftOuter", 23)).len(), 1);
+        assert_eq!(check(&RULE, &join("RightOuter", 23)), []);
+        assert_eq!(check(&RULE, &join("FullOuter", 23)), []);
+    }
+
+    #[test]
+    fn a_threshold_that_somebody_switched_off_is_said_to_be_off() {
+        let findings = check(&RULE, &join("Inner", 23).set(KEY, "-1"));
+        assert!(findings[0].advice[1].text.contains("switched broadcast joins off"), "{}", findings[0].advice[1].text);
+    }
+
+    #[test]
+    fn nothing_is_advised_that_is_set() {
+        // 8 MiB are under the default of 10 MiB, and adaptive execution is on by default in 3.5: only the hint remains.
+        let findings = check(&RULE, &join("Inner", 8));
+        assert!(findings[0].advice.iter().all(|advice| advice.config.is_empty()));
+        let off = check(&RULE, &join("Inner", 8).set("spark.sql.adaptive.enabled", "false"));
+        assert_eq!(off[0].advice[0].config["spark.sql.adaptive.enabled"], "true");
+    }
+
+    #[test]
+    fn a_join_without_sizes_is_skipped() {
+        let plan = node("SortMergeJoin | SortMergeJoin [k#1], [id#2], Inner")
+            .metric("number of output rows", 10)
+            .over(node("Exchange"))
+            .over(node("Exchange"));
+        assert!(matches!(outcome(&RULE, &run().sql(0, plan)), Outcome::Skipped { .. }));
+    }
+}

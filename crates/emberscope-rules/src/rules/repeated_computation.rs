@@ -1,0 +1,420 @@
+//! The same lineage is computed again and again and nothing is cached.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use emberscope_run::{PlanNode, RddId, RddInfo, SqlExecutionId, StageAttempt, StageKey, Unit};
+
+use crate::finding::{Advice, Evidence, Finding, Savings, Subject};
+use crate::plan::{self, Cost, Plan, SqlStages};
+use crate::problem::Problem;
+use crate::rule::{Context, Outcome, Rule, Threshold};
+use crate::words;
+
+/// The rule.
+pub(super) static RULE: Rule = Rule {
+    problem: Problem::RepeatedComputation,
+    summary: "Equal parts of plans, or the same RDDs, were computed by several jobs and never cached.",
+    documentation: include_str!("repeated_computation.md"),
+    thresholds: &[TIMES, FLOOR],
+    explained_by: &[Problem::CacheEviction],
+    check,
+};
+
+const TIMES: Threshold = Threshold {
+    name: "times",
+    value: 3.0,
+    unit: Unit::Count,
+    reason: "computations of the same data; two are common and often cheaper than a cache. Set by judgement, not yet \
+             calibrated on labelled runs",
+};
+const FLOOR: Threshold = Threshold {
+    name: "floor_share",
+    value: 0.05,
+    unit: Unit::Ratio,
+    reason: "share of the run's wall-clock time that all computations but the first took; below it a cache costs more care \
+             than it saves",
+};
+
+fn check(ctx: &Context<'_>) -> Outcome {
+    let ran = ctx.run.stages.values().any(|stage| !stage.tasks.is_empty());
+    if !ran {
+        return Outcome::missing("tasks");
+    }
+    let mut findings: Vec<Finding> = in_plans(ctx);
+    findings.extend(in_rdds(ctx));
+    Outcome::of(findings)
+}
+
+/// One computation of a part of a plan.
+struct Computed<'a> {
+    execution: SqlExecutionId,
+    node: &'a PlanNode,
+    nodes: u64,
+    stages: BTreeSet<StageKey>,
+    cost: Cost,
+}
+
+fn in_plans(ctx: &Context<'_>) -> Vec<Finding> {
+    let stages = SqlStages::of(ctx);
+    let streaming: BTreeSet<SqlExecutionId> =
+        ctx.run.jobs.values().filter(|job| job.streaming_query_id.is_some()).filter_map(|job| job.sql_execution_id).collect();
+    let plans = plan::plans(ctx.run);
+    let mut parts: BTreeMap<u64, Vec<Computed<'_>>> = BTreeMap::new();
+    for plan in plans.iter().filter(|plan| !streaming.contains(&plan.execution.id)) {
+        if stages.all(plan.execution.id).is_empty() {
+            continue;
+        }
+        parts_of(ctx, &stages, plan, &mut parts);
+    }
+    let times = ctx.threshold(&TIMES);
+    parts.retain(|_, computed| computed.len() as f64 >= times);
+    // The largest part first; a part of a part that is told already is told with it.
+    let mut groups: Vec<Vec<Computed<'_>>> = parts.into_values().collect();
+    groups.sort_by(|a, b| {
+        let (saved_a, saved_b) = (saved(a).wall_ms, saved(b).wall_ms);
+        let nodes = |group: &[Computed<'_>]| group.first().map_or(0, |computed| computed.nodes);
+        saved_b.total_cmp(&saved_a).then(nodes(b).cmp(&nodes(a)))
+    });
+    let mut told: BTreeSet<StageKey> = BTreeSet::new();
+    let mut findings = Vec::new();
+    for group in groups {
+        let own: BTreeSet<StageKey> = group.iter().flat_map(|computed| &computed.stages).copied().collect();
+        if !own.is_disjoint(&told) {
+            continue;
+        }
+        if let Some(finding) = plan_finding(ctx, &group) {
+            told.extend(own);
+            findings.push(finding);
+        }
+    }
+    findings
+}
+
+/// Files the parts of a plan that do work on data which can be told to be the same, each once in an execution.
+fn parts_of<'a>(
+    ctx: &Context<'_>,
+    stages: &SqlStages<'_>,
+    plan: &Plan<'a>,
+    parts: &mut BTreeMap<u64, Vec<Computed<'a>>>,
+) {
+    let Some(root) = plan.execution.plan.as_ref() else { return };
+    let execution = plan.execution.id;
+    let mut seen = BTreeSet::new();
+    for part in plan::signatures(root) {
+        if !(part.computes && part.comparable && part.reads && seen.insert(part.signature)) {
+            continue;
+        }
+        let ran = stages.updating(execution, &plan::accumulators_below(part.node));
+        let cost = SqlStages::cost(ctx, &ran);
+        if cost.task_ms > 0.0 {
+            let computed = Computed { execution, node: part.node, nodes: part.nodes, stages: ran, cost };
+            parts.entry(part.signature).or_default().push(computed);
+        }
+    }
+}
+
+/// What all computations but one cost. The stages do more than the common part, so no computation counts for more than
+/// the cheapest.
+fn saved(group: &[Computed<'_>]) -> Cost {
+    let least = |cost: fn(&Cost) -> f64| group.iter().map(|computed| cost(&computed.cost)).fold(f64::INFINITY, f64::min);
+    let more = group.len().saturating_sub(1) as f64;
+    if group.is_empty() {
+        return Cost::default();
+    }
+    Cost { wall_ms: more * least(|cost| cost.wall_ms), task_ms: more * least(|cost| cost.task_ms) }
+}
+
+fn plan_finding(ctx: &Context<'_>, group: &[Computed<'_>]) -> Option<Finding> {
+    let saved = saved(group);
+    if ctx.below_floor(saved.wall_ms, &FLOOR) {
+        return None;
+    }
+    let first = group.first()?;
+    let top = plan::canonical(&first.node.name);
+    let data = plan::data_name(first.node).unwrap_or_else(|| "its input".to_owned());
+    let mut finding = Finding::new(
+        Problem::RepeatedComputation,
+        // A description that Spark cut may hide a difference.
+        if first.node.nodes().iter().any(|node| node.description.contains("more field")) { 0.6 } else { 0.8 },
+        subject(first),
+        format!(
+            "{} SQL executions computed the same {top} over {data} from the start ({} plan nodes), the first in execution {}",
+            group.len(),
+            first.nodes,
+            first.execution,
+        ),
+    );
+    finding.more_subjects = group.iter().skip(1).map(subject).collect();
+    finding.evidence = vec![
+        Evidence::number("equal_plans_count", group.len() as f64, Unit::Count).over(ctx.threshold(&TIMES)),
+        Evidence::text("plan_node", plan::normalised(&first.node.description).chars().take(200).collect::<String>()),
+    ];
+    let each = saved.wall_ms / (group.len() - 1).max(1) as f64;
+    finding.savings = savings(saved, group.len(), each, "executions");
+    finding.advice = vec![
+        Advice::text(format!(
+            "Cache the DataFrame behind the {top} once (`df.cache()`, `CACHE TABLE`) before the {} executions that start from \
+             it, and `unpersist()` it after the last. {}",
+            group.len(),
+            size_of(first.node).map_or_else(String::new, |bytes| format!(
+                "Its rows were {} in the shuffle; the cache compresses columns and takes less.",
+                words::bytes(bytes as f64)
+            )),
+        )),
+        Advice::text(
+            "If it does not fit in memory or is needed by another run too, write it as a table and read that. If the executions \
+             differ in one constant only, compute all of them in one query with a grouping by it.",
+        ),
+    ];
+    Some(finding)
+}
+
+fn subject(computed: &Computed<'_>) -> Subject {
+    Subject::sql(computed.execution, Some(computed.node.id)).named(plan::canonical(&computed.node.name))
+}
+
+/// Bytes of the uppermost exchange of a part.
+fn size_of(node: &PlanNode) -> Option<u64> {
+    let exchange = node.nodes().into_iter().find(|node| plan::operator(node) == plan::Operator::Exchange)?;
+    plan::metric(exchange, "data size")
+}
+
+fn savings(saved: Cost, times: usize, each: f64, what: &str) -> Savings {
+    Savings {
+        wall_clock_ms: Some(saved.wall_ms.round() as u64),
+        core_ms: Some(saved.task_ms.round() as u64),
+        how: format!(
+            "{} of {times} {what} at {} each, the time of the cheapest of them; filling and reading the cache is not subtracted",
+            times - 1,
+            words::duration(each),
+        ),
+    }
+}
+
+/// RDDs that several stages computed.
+fn in_rdds(ctx: &Context<'_>) -> Vec<Finding> {
+    let mut by_rdd: BTreeMap<RddId, Vec<&StageAttempt>> = BTreeMap::new();
+    let mut infos: BTreeMap<RddId, &RddInfo> = BTreeMap::new();
+    let streaming = |stage: &StageAttempt| {
+        stage.job_ids.iter().any(|job| ctx.run.jobs.get(job).is_some_and(|job| job.streaming_query_id.is_some()))
+    };
+    for stage in ctx.run.stages.values().filter(|stage| stage.key.attempt == 0 && !stage.tasks.is_empty()) {
+        if streaming(stage) {
+            continue;
+        }
+        for rdd in computed_in(stage) {
+            by_rdd.entry(rdd.id).or_default().push(stage);
+            infos.entry(rdd.id).or_insert(rdd);
+        }
+    }
+    let times = ctx.threshold(&TIMES);
+    by_rdd.retain(|_, stages| stages.len() as f64 >= times);
+    // Of the RDDs that the same stages computed the last is the one to cache: it contains the others.
+    let mut by_stages: BTreeMap<Vec<StageKey>, RddId> = BTreeMap::new();
+    for (&id, stages) in &by_rdd {
+        let keys: Vec<StageKey> = stages.iter().map(|stage| stage.key).collect();
+        let last = by_stages.entry(keys).or_insert(id);
+        *last = id.max(*last);
+    }
+    let mut found: Vec<(Cost, RddId, Vec<StageKey>)> = by_stages
+        .into_iter()
+        .filter_map(|(keys, id)| Some((rdd_saving(ctx, &keys)?, id, keys)))
+        .filter(|(saved, ..)| !ctx.below_floor(saved.wall_ms, &FLOOR))
+        .collect();
+    found.sort_by(|a, b| b.0.wall_ms.total_cmp(&a.0.wall_ms).then(a.1.cmp(&b.1)));
+    let mut told: BTreeSet<StageKey> = BTreeSet::new();
+    let mut findings = Vec::new();
+    for (saved, id, keys) in found {
+        if keys.iter().all(|key| !told.contains(key))
+            && let Some(rdd) = infos.get(&id)
+        {
+            findings.push(rdd_finding(ctx, rdd, saved, &keys));
+            told.extend(keys);
+        }
+    }
+    findings
+}
+
+/// The RDDs that a stage computed: those from its last one down that are not cached and not below a cached one. None when
+/// it ran some of the partitions only, as `take` and `show` do step by step.
+fn computed_in(stage: &StageAttempt) -> Vec<&RddInfo> {
+    let by_id: BTreeMap<RddId, &RddInfo> = stage.rdds.iter().map(|rdd| (rdd.id, rdd)).collect();
+    let Some((&last, info)) = by_id.last_key_value() else { return Vec::new() };
+    if info.partitions != stage.num_tasks {
+        return Vec::new();
+    }
+    let mut seen = BTreeSet::new();
+    let mut open = vec![last];
+    let mut computed = Vec::new();
+    while let Some(id) = open.pop() {
+        let Some(rdd) = by_id.get(&id).filter(|_| seen.insert(id)) else { continue };
+        if rdd.cached {
+            continue;
+        }
+        computed.push(*rdd);
+        open.extend(&rdd.parent_ids);
+    }
+    computed.sort_by_key(|rdd| rdd.id);
+    computed
+}
+
+/// What all stages but one cost, none more than the cheapest.
+fn rdd_saving(ctx: &Context<'_>, keys: &[StageKey]) -> Option<Cost> {
+    let costs: Vec<Cost> = keys.iter().map(|&key| SqlStages::cost(ctx, &BTreeSet::from([key]))).collect();
+    let least = |cost: fn(&Cost) -> f64| costs.iter().map(cost).fold(f64::INFINITY, f64::min);
+    let more = costs.len().checked_sub(1)? as f64;
+    Some(Cost { wall_ms: more * least(|cost| cost.wall_ms), task_ms: more * least(|cost| cost.task_ms) })
+}
+
+fn rdd_finding(ctx: &Context<'_>, rdd: &RddInfo, saved: Cost, keys: &[StageKey]) -> Finding {
+    let callsite = rdd.callsite.as_deref().filter(|site| !site.is_empty()).map_or_else(String::new, |site| format!(", made by {site}"));
+    let mut subject = Subject::rdd(rdd.id).named(rdd.name.as_str());
+    subject.stage_id = keys.first().map(|key| key.stage_id.0);
+    let growing = lineage_grows(ctx, keys);
+    let mut finding = Finding::new(
+        Problem::RepeatedComputation,
+        0.75,
+        subject,
+        format!(
+            "{} stages computed RDD {} ({}{callsite}) anew, and it is not cached{}",
+            keys.len(),
+            rdd.id,
+            rdd.name,
+            if growing { "; its lineage grows from one to the next" } else { "" },
+        ),
+    );
+    finding.more_subjects = keys.iter().map(|&key| Subject::stage(key).named(ctx.stage_name(key))).collect();
+    finding.evidence = vec![
+        Evidence::number("stages_count", keys.len() as f64, Unit::Count).over(ctx.threshold(&TIMES)),
+        Evidence::number("rdd_partitions_count", rdd.partitions as f64, Unit::Count),
+    ];
+    let each = saved.wall_ms / (keys.len() - 1).max(1) as f64;
+    finding.savings = savings(saved, keys.len(), each, "stages");
+    finding.advice = vec![Advice::text(format!(
+        "Keep the RDD: `persist(StorageLevel.MEMORY_AND_DISK)` on RDD {} ({}{callsite}) before the first action that uses it, \
+         `unpersist()` after the last.",
+        rdd.id, rdd.name,
+    ))];
+    if growing {
+        finding.advice.push(Advice::text(
+            "An algorithm in a loop makes each round's data from all rounds before. Persist every round's result and cut the \
+             lineage every ten rounds or so with `checkpoint()` (after `sc.setCheckpointDir`) or `localCheckpoint()`.",
+        ));
+    }
+    finding
+}
+
+/// Whether later stages have more RDDs than earlier ones, each than the one before.
+fn lineage_grows(ctx: &Context<'_>, keys: &[StageKey]) -> bool {
+    let sizes: Vec<usize> = keys.iter().filter_map(|key| Some(ctx.run.stages.get(key)?.rdds.len())).collect();
+    sizes.len() >= 3 && sizes.windows(2).all(|pair| matches!(pair, [before, after] if after > before))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{PlanNodeExt, RunBuilder, check, node, outcome, run};
+
+    fn plan(id: u64) -> PlanNode {
+        let scan = node(&format!(
+            "Scan parquet  | FileScan parquet [k#{id}L] Format: Parquet, Location: InMemoryFileIndex(1 paths)[s3://lake/t], \
+             PartitionFilters: [], PushedFilters: [], ReadSchema: struct<k:bigint>"
+        ));
+        node(&format!("HashAggregate | HashAggregate(keys=[], functions=[f{id}(1)])")).over(
+            node(&format!("Exchange | Exchange hashpartitioning(k#{id}L, 200), ENSURE_REQUIREMENTS, [plan_id={id}]"))
+                .metric("data size", 1_048_576)
+                .over(node("WholeStageCodegen (1)").over(scan.metric("number of output rows", 10))),
+        )
+    }
+
+    /// Executions that read, shuffle and aggregate the same table, each with another function: 4 s and 1 s of stages.
+    fn loops(times: u64) -> RunBuilder {
+        let mut builder = run().executor("1", 4);
+        for id in 0..times {
+            builder = builder
+                .sql(id, plan(id))
+                .sql_stage(2 * id, id, &[1, 3], |stage| {
+                    (0..4).for_each(|partition| {
+                        stage.task(partition).duration_ms(4_000);
+                    });
+                })
+                .sql_stage(2 * id + 1, id, &[0], |stage| {
+                    stage.task(0).duration_ms(1_000);
+                });
+        }
+        builder
+    }
+
+    #[test]
+    fn the_part_that_executions_share_is_found_once() {
+        let findings = check(&RULE, &loops(4));
+        assert_eq!(findings.len(), 1);
+        // The exchange and what is below it, 4 s in each: three of four could be read from a cache.
+        assert_eq!(findings[0].savings.wall_clock_ms, Some(12_000));
+        assert_eq!(findings[0].more_subjects.len(), 3);
+        assert!(findings[0].summary.contains("s3://lake/t"), "{}", findings[0].summary);
+    }
+
+    #[test]
+    fn twice_is_not_again_and_again() {
+        assert_eq!(check(&RULE, &loops(2)), []);
+    }
+
+    #[test]
+    fn micro_batches_of_a_stream_are_no_repetition() {
+        let mut builder = loops(4);
+        for id in 0..4 {
+            let job = emberscope_run::Job {
+                id: emberscope_run::JobId(id + 1),
+                sql_execution_id: Some(SqlExecutionId(id)),
+                streaming_query_id: Some("q".to_owned()),
+                ..emberscope_run::Job::default()
+            };
+            builder.run.jobs.insert(job.id, job);
+        }
+        assert_eq!(check(&RULE, &builder), []);
+    }
+
+    /// Stages that each compute RDD 1 and one of their own on top of it.
+    fn lineage(cached: bool, tasks: u64) -> RunBuilder {
+        let mut builder = run().executor("1", 4);
+        for id in 0..4 {
+            builder = builder.stage(id, |stage| {
+                (0..tasks).for_each(|partition| {
+                    stage.task(partition).duration_ms(2_000);
+                });
+                stage.with(move |attempt| {
+                    let rdd = |id, parents: &[u64]| RddInfo {
+                        id: RddId(id),
+                        name: "MapPartitionsRDD".to_owned(),
+                        parent_ids: parents.iter().copied().map(RddId).collect(),
+                        partitions: 4,
+                        cached: cached && id == 1,
+                        ..RddInfo::default()
+                    };
+                    attempt.rdds = vec![rdd(10 + attempt.key.stage_id.0, &[1]), rdd(1, &[0]), rdd(0, &[])];
+                });
+            });
+        }
+        builder
+    }
+
+    #[test]
+    fn an_rdd_that_four_stages_compute_is_found_and_the_last_of_the_chain_named() {
+        let findings = check(&RULE, &lineage(false, 4));
+        assert_eq!(findings.len(), 1);
+        assert_eq!(findings[0].subject.rdd_id, Some(1));
+        assert_eq!(findings[0].savings.wall_clock_ms, Some(6_000));
+    }
+
+    #[test]
+    fn a_cached_rdd_and_steps_of_take_are_no_repetition() {
+        assert_eq!(check(&RULE, &lineage(true, 4)), []);
+        assert_eq!(check(&RULE, &lineage(false, 1)), []);
+    }
+
+    #[test]
+    fn without_tasks_the_rule_is_skipped() {
+        assert!(matches!(outcome(&RULE, &run()), Outcome::Skipped { .. }));
+    }
+}

@@ -1,0 +1,202 @@
+//! The time from launch to run is long.
+
+use emberscope_extract::features::{Metric, StageSummary};
+use emberscope_run::{TaskColumn, Unit};
+
+use crate::finding::{Advice, Evidence, Finding};
+use crate::problem::Problem;
+use crate::rule::{Context, Outcome, Rule, Threshold};
+use crate::support::loss::{Losses, StageLoss, stage_subject};
+use crate::support::memory::is_local;
+use crate::support::tasks;
+use crate::words;
+
+/// The rule.
+pub(super) static RULE: Rule = Rule {
+    problem: Problem::SchedulerDelay,
+    summary: "Warm tasks waited long between their launch by the driver and their run, or for their end to be noticed.",
+    documentation: include_str!("scheduler_delay.md"),
+    thresholds: &[MIN_DELAY, DELAY_RATIO, FLOOR, LEAST],
+    explained_by: &[Problem::LargeClosure, Problem::TooManyPartitions],
+    check,
+};
+
+const MIN_DELAY: Threshold = Threshold {
+    name: "min_delay_ms",
+    value: 50.0,
+    unit: Unit::Ms,
+    reason: "median scheduler delay of warm tasks; in healthy runs it is 1 to 20 ms. Set by judgement, not yet calibrated on \
+             labelled runs",
+};
+const DELAY_RATIO: Threshold = Threshold {
+    name: "delay_ratio",
+    value: 0.2,
+    unit: Unit::Ratio,
+    reason: "median scheduler delay over median duration of warm tasks. Set by judgement, not yet calibrated on labelled runs",
+};
+const FLOOR: Threshold = Threshold {
+    name: "floor_share",
+    value: 0.02,
+    unit: Unit::Ratio,
+    reason: "share of the run's wall-clock time that tasks were delayed; below it nobody gains by mending",
+};
+const LEAST: Threshold = Threshold {
+    name: "floor_ms",
+    value: 1_000.0,
+    unit: Unit::Ms,
+    reason: "a run that would be shorter by less than a second is as it should be",
+};
+
+/// A stage whose tasks were delayed.
+struct Hit<'a> {
+    stage: &'a StageSummary,
+    loss: StageLoss,
+    delay_ms: f64,
+    duration_ms: f64,
+}
+
+fn check(ctx: &Context<'_>) -> Outcome {
+    let ran: Vec<_> = ctx.features.stages.values().filter(|stage| stage.tasks.succeeded > 0).collect();
+    if ran.is_empty() {
+        return Outcome::missing("successful tasks");
+    }
+    if ran.iter().all(|stage| stage.metric(Metric::SchedulerDelay).is_none()) {
+        return Outcome::missing("scheduler delays (no task metrics in this log)");
+    }
+    let hits: Vec<Hit<'_>> = ran.into_iter().filter_map(|stage| look(ctx, stage)).collect();
+    Outcome::of(finding(ctx, &hits).into_iter().collect())
+}
+
+fn look<'a>(ctx: &Context<'_>, stage: &'a StageSummary) -> Option<Hit<'a>> {
+    // Cold tasks wait for jars, classes and connections; what is judged is what remains when those are there.
+    if !(stage.quantiles(Metric::SchedulerDelay)?.p95 as f64 >= ctx.threshold(&MIN_DELAY)) || stage.warm_duration.is_none() {
+        return None;
+    }
+    let warm = tasks::warm(ctx, stage.key);
+    let delay_ms = tasks::median(warm.iter().filter_map(|task| task.row.scheduler_delay_ms()).map(|ms| ms as f64))?;
+    let duration_ms = tasks::median(warm.iter().map(tasks::Task::duration))?;
+    if !(delay_ms >= ctx.threshold(&MIN_DELAY) && delay_ms >= ctx.threshold(&DELAY_RATIO) * duration_ms) {
+        return None;
+    }
+    let loss = StageLoss::of_task_time(stage, delay_ms * stage.tasks.succeeded as f64)?;
+    Some(Hit { stage, loss, delay_ms, duration_ms })
+}
+
+fn finding(ctx: &Context<'_>, hits: &[Hit<'_>]) -> Option<Finding> {
+    let losses = Losses::of(hits.iter().map(|hit| hit.loss.clone()).collect());
+    if losses.negligible(ctx, &FLOOR, &LEAST) {
+        return None;
+    }
+    let worst = hits.iter().find(|hit| Some(hit.stage.key) == losses.worst())?;
+    let mut finding = Finding::new(
+        Problem::SchedulerDelay,
+        0.7,
+        stage_subject(ctx, worst.stage.key),
+        format!(
+            "the median warm task of {} spent {} of its {} waiting to be run or for its end to be noticed",
+            losses.name(),
+            words::duration(worst.delay_ms),
+            words::duration(worst.duration_ms),
+        ),
+    );
+    finding.evidence = vec![
+        Evidence::number("warm_scheduler_delay_p50_ms", worst.delay_ms, Unit::Ms).over(ctx.threshold(&MIN_DELAY)),
+        Evidence::number("warm_task_duration_p50_ms", worst.duration_ms, Unit::Ms),
+    ];
+    if let Some(gc) = driver_gc(ctx) {
+        finding.evidence.push(Evidence::number("driver_total_gc_time_ms", gc, Unit::Ms));
+    }
+    losses.list(ctx, &mut finding);
+    finding.savings = losses.savings(format!(
+        "{} tasks of stage {} x {} of delay, over its slots; summed over {} stage attempt(s), each at its share of the clock",
+        words::count(worst.stage.tasks.succeeded),
+        worst.stage.key,
+        words::duration(worst.delay_ms),
+        losses.len(),
+    ));
+    finding.advice = advice(ctx, worst);
+    Some(finding)
+}
+
+/// Time the driver's JVM collected garbage, in ms, where it was polled.
+fn driver_gc(ctx: &Context<'_>) -> Option<f64> {
+    let driver = ctx.run.executors.values().find(|executor| executor.id.is_driver())?;
+    let parts = [TaskColumn::MinorGcTime, TaskColumn::MajorGcTime].map(|column| driver.peaks.get(column));
+    (parts.iter().any(Option::is_some)).then(|| parts.iter().flatten().sum::<u64>() as f64)
+}
+
+fn advice(ctx: &Context<'_>, worst: &Hit<'_>) -> Vec<Advice> {
+    let settings = ctx.settings.for_stage(worst.stage.key);
+    let mut all = Vec::new();
+    if is_local(ctx) {
+        all.push(Advice::text(
+            "In local mode the driver's threads share the cores with the tasks: leave it one (local[n] with n below the host's cores).",
+        ));
+    } else if let Some(cores) = settings.integer("spark.driver.cores").filter(|&cores| cores <= 1) {
+        all.push(
+            Advice::text(format!(
+                "The driver has {cores} core for launching tasks, noticing their ends and the user's program (in cluster mode; in client \
+                 mode look at the load of the host it runs on): give it more."
+            ))
+            .set("spark.driver.cores", "4"),
+        );
+    }
+    all.push(Advice::text(
+        "What tells the causes apart: the driver's CPU use and garbage collection at that time (a busy driver delays every task); the \
+         size of the serialized task, which the driver's log warns of (\"task of very large size\"); and executors so busy that their \
+         own dispatcher threads wait for a core.",
+    ));
+    all.push(Advice::text(
+        "Fewer and longer tasks halve the delays with their number: see what makes this stage have so many.",
+    ));
+    if worst.stage.tasks.succeeded < 200 {
+        all.pop();
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{RunBuilder, check, outcome, run};
+
+    /// 64 tasks of 500 ms on 4 cores, of which `delay` ms are none of run, deserialize and result; the first four always 400.
+    fn delayed(delay: u64) -> RunBuilder {
+        run().executor("1", 4).stage(0, |stage| {
+            for partition in 0..64 {
+                let delay = if partition < 4 { 400 } else { delay };
+                stage.task(partition).duration_ms(500).metrics(500 - delay, 500 - delay, 0);
+            }
+        })
+    }
+
+    #[test]
+    fn delays_of_two_fifths_of_the_time_are_found() {
+        let findings = check(&RULE, &delayed(200));
+        assert_eq!(findings.len(), 1);
+        // 64 x 200 ms = 12.8 s of 32 s of task time, of a stage of 8 s.
+        assert_eq!(findings[0].savings.wall_clock_ms, Some(3_200));
+        assert_eq!(findings[0].savings.core_ms, Some(12_800));
+        assert_eq!(findings[0].advice[0].config.get("spark.driver.cores").map(String::as_str), Some("4"));
+    }
+
+    #[test]
+    fn a_driver_that_has_cores_is_not_given_more() {
+        let findings = check(&RULE, &delayed(200).set("spark.driver.cores", "4"));
+        assert!(findings[0].advice.iter().all(|advice| advice.config.is_empty()));
+    }
+
+    #[test]
+    fn a_delay_of_nineteen_percent_or_of_the_first_wave_only_is_clear() {
+        assert_eq!(check(&RULE, &delayed(95)), []);
+        assert_eq!(check(&RULE, &delayed(5)), []);
+    }
+
+    #[test]
+    fn without_task_metrics_the_rule_says_so() {
+        let run = run().executor("1", 4).stage(0, |stage| {
+            stage.task(0);
+        });
+        assert!(matches!(outcome(&RULE, &run), Outcome::Skipped { .. }));
+    }
+}

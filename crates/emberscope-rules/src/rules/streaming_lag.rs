@@ -1,0 +1,492 @@
+//! Batches of a streaming query take longer than their trigger, or input outruns processing.
+
+use std::collections::BTreeMap;
+
+use emberscope_run::{MicroBatch, StreamingQuery, Unit};
+
+use crate::finding::{Advice, Evidence, Finding, Savings, Subject};
+use crate::problem::Problem;
+use crate::rule::{Context, Outcome, Rule, Threshold};
+use crate::words;
+
+/// The rule.
+pub(super) static RULE: Rule = Rule {
+    problem: Problem::StreamingLag,
+    summary: "A streaming query falls behind: its batches outlast their trigger, or rows arrive faster than they are processed.",
+    documentation: include_str!("streaming_lag.md"),
+    thresholds: &[MIN_BATCHES, LATE_SHARE, RATE_FACTOR, GROWTH, FLOOR],
+    explained_by: &[],
+    check,
+};
+
+const MIN_BATCHES: Threshold = Threshold {
+    name: "min_batches",
+    value: 5.0,
+    unit: Unit::Count,
+    reason: "batches with rows after the first, which is slow by class loading and first connections; fewer say nothing of a \
+             trend. Set by judgement, not yet calibrated on labelled runs",
+};
+const LATE_SHARE: Threshold = Threshold {
+    name: "late_share",
+    value: 0.5,
+    unit: Unit::Ratio,
+    reason: "share of those batches that fell behind; a query that catches up between bursts does not lag. Set by judgement, \
+             not yet calibrated on labelled runs",
+};
+const RATE_FACTOR: Threshold = Threshold {
+    name: "rate_factor",
+    value: 1.1,
+    unit: Unit::Ratio,
+    reason: "rows arriving over rows processed in a second; 10 % are noise of the clocks of short batches. Set by judgement, \
+             not yet calibrated on labelled runs",
+};
+const GROWTH: Threshold = Threshold {
+    name: "growth_factor",
+    value: 1.5,
+    unit: Unit::Ratio,
+    reason: "backlog, or rows and duration of a batch, in the last third of the batches over the first third. Set by judgement, \
+             not yet calibrated on labelled runs",
+};
+const FLOOR: Threshold = Threshold {
+    name: "floor_share",
+    value: 0.05,
+    unit: Unit::Ratio,
+    reason: "share of the run's wall-clock time by which the query fell behind; below it the stream keeps up in practice",
+};
+
+/// How a query lags.
+struct Lag {
+    /// One sentence with the numbers.
+    text: String,
+    evidence: Vec<Evidence>,
+    /// Time in ms by which it fell behind.
+    behind_ms: f64,
+    how: String,
+    confidence: f64,
+    /// The trigger's interval in ms, where the starts of batches show one.
+    interval_ms: Option<f64>,
+}
+
+fn check(ctx: &Context<'_>) -> Outcome {
+    if ctx.run.streaming_queries.is_empty() {
+        return Outcome::Clear;
+    }
+    let queries: Vec<(&StreamingQuery, Vec<&MicroBatch>)> =
+        ctx.run.streaming_queries.values().map(|query| (query, batches(query))).collect();
+    let enough = |batches: &[&MicroBatch]| batches.len() as f64 >= ctx.threshold(&MIN_BATCHES);
+    if !queries.iter().any(|(_, batches)| enough(batches)) {
+        return Outcome::missing(format!(
+            "progress of at least {} micro-batches with rows after the first",
+            ctx.threshold(&MIN_BATCHES)
+        ));
+    }
+    let found = queries.into_iter().filter(|(_, batches)| enough(batches));
+    Outcome::of(found.filter_map(|(query, batches)| finding(ctx, query, &batches)).collect())
+}
+
+/// The batches that read rows and say how long they took, without the first.
+fn batches(query: &StreamingQuery) -> Vec<&MicroBatch> {
+    let first = query.batches.keys().next().copied();
+    query
+        .batches
+        .values()
+        .filter(|batch| Some(batch.batch_id) != first)
+        .filter(|batch| batch.input_rows.is_some_and(|rows| rows > 0) && batch.trigger_execution_ms().is_some())
+        .collect()
+}
+
+fn finding(ctx: &Context<'_>, query: &StreamingQuery, batches: &[&MicroBatch]) -> Option<Finding> {
+    let lag = [late(ctx, batches), backlog(ctx, batches), outrun(ctx, batches)].into_iter().flatten();
+    let lag = lag.max_by(|a, b| a.behind_ms.total_cmp(&b.behind_ms))?;
+    if ctx.below_floor(lag.behind_ms, &FLOOR) {
+        return None;
+    }
+    let behind = ctx.wall_clock_ms().map_or(lag.behind_ms, |wall| lag.behind_ms.min(wall));
+    let name = query.name.clone().unwrap_or_else(|| query.id.clone());
+    let phases = phases(batches);
+    let mut finding = Finding::new(
+        Problem::StreamingLag,
+        lag.confidence,
+        Subject::streaming_query(&query.id).named(name.as_str()),
+        format!("streaming query {name} falls behind: {}", lag.text),
+    );
+    finding.evidence = lag.evidence;
+    if let Some((phase, ms, share)) = phases.first() {
+        finding.evidence.push(Evidence::number(format!("{phase}_mean"), *ms / batches.len() as f64, Unit::Ms));
+        finding.evidence.push(Evidence::number(format!("{phase}_share"), *share, Unit::Ratio));
+    }
+    finding.savings = Savings { wall_clock_ms: Some(behind.round() as u64), core_ms: None, how: lag.how };
+    finding.advice = advice(ctx, batches, &phases, lag.interval_ms);
+    Some(finding)
+}
+
+fn durations(batches: &[&MicroBatch]) -> Vec<f64> {
+    batches.iter().filter_map(|batch| Some(batch.trigger_execution_ms()? as f64)).collect()
+}
+
+/// Times from the start of a batch to the start of the next, with the duration of the first of the two.
+fn starts(batches: &[&MicroBatch]) -> Vec<(f64, f64)> {
+    batches
+        .windows(2)
+        .filter_map(|pair| {
+            let [before, after] = pair else { return None };
+            (after.batch_id == before.batch_id + 1).then_some(())?;
+            let gap = after.started_at?.since(before.started_at?).0 as f64;
+            Some((gap, before.trigger_execution_ms()? as f64))
+        })
+        .collect()
+}
+
+/// The trigger's interval: where batches waited for it, they begin evenly. `None` when none waited, or the waits were
+/// for data and uneven.
+fn interval(batches: &[&MicroBatch]) -> Option<f64> {
+    let mut waited: Vec<f64> =
+        starts(batches).into_iter().filter(|&(gap, duration)| duration < 0.9 * gap).map(|(gap, _)| gap).collect();
+    waited.sort_by(f64::total_cmp);
+    let least = *waited.first().filter(|_| waited.len() >= 2)?;
+    // Each gap is the interval or a whole multiple of it.
+    let even = waited.iter().all(|gap| (gap / least - (gap / least).round()).abs() <= 0.1);
+    (even && least > 0.0).then_some(least)
+}
+
+/// Batches that outlast the trigger.
+fn late(ctx: &Context<'_>, batches: &[&MicroBatch]) -> Option<Lag> {
+    let interval = interval(batches)?;
+    let durations = durations(batches);
+    let late: Vec<f64> = durations.iter().copied().filter(|&ms| ms > interval).collect();
+    let share = late.len() as f64 / durations.len().max(1) as f64;
+    if !(share >= ctx.threshold(&LATE_SHARE)) {
+        return None;
+    }
+    let behind: f64 = late.iter().map(|ms| ms - interval).sum();
+    let mean = late.iter().sum::<f64>() / late.len().max(1) as f64;
+    Some(Lag {
+        text: format!(
+            "{} of {} batches took longer than the trigger's {}, {} on average",
+            late.len(),
+            durations.len(),
+            words::duration(interval),
+            words::duration(mean),
+        ),
+        evidence: vec![
+            Evidence::number("trigger_execution_mean_ms", mean, Unit::Ms).over(interval),
+            Evidence::number("late_batches_share", share, Unit::Ratio).over(ctx.threshold(&LATE_SHARE)),
+        ],
+        behind_ms: behind,
+        how: format!(
+            "{} late batches took {} beyond the interval of {} that the starts of the others show",
+            late.len(),
+            words::duration(behind),
+            words::duration(interval),
+        ),
+        confidence: 0.8,
+        interval_ms: Some(interval),
+    })
+}
+
+/// A source that says how far behind it is, and is ever further.
+fn backlog(ctx: &Context<'_>, batches: &[&MicroBatch]) -> Option<Lag> {
+    let behind: Vec<f64> = batches
+        .iter()
+        .filter_map(|batch| {
+            let known: Vec<f64> = batch.sources.iter().filter_map(|source| source.offsets_behind_latest).collect();
+            known.iter().copied().reduce(f64::max)
+        })
+        .collect();
+    if (behind.len() as f64) < ctx.threshold(&MIN_BATCHES) {
+        return None;
+    }
+    let (first, last) = (median_of_third(&behind, false), median_of_third(&behind, true));
+    let rate = processed_rate(batches)?;
+    if !(last >= ctx.threshold(&GROWTH) * first.max(1.0)) {
+        return None;
+    }
+    // Offsets by partition on average; what has gathered takes this long to work off.
+    let behind_ms = (last - first) / rate * 1_000.0;
+    Some(Lag {
+        text: format!(
+            "it is {} offsets behind its source, {} at the beginning",
+            words::count(last as u64),
+            words::count(first.max(0.0) as u64),
+        ),
+        evidence: vec![
+            Evidence::number("avg_offsets_behind_latest", last, Unit::Count)
+                .over(ctx.threshold(&GROWTH) * first.max(1.0))
+                .against(first),
+            Evidence::number("processed_rows_per_second", rate, Unit::Count),
+        ],
+        behind_ms,
+        how: format!(
+            "{} offsets gathered in a partition on average, at {} rows processed a second",
+            words::count((last - first) as u64),
+            words::count(rate as u64),
+        ),
+        confidence: 0.85,
+        interval_ms: interval(batches),
+    })
+}
+
+/// Rows that arrive faster than they are processed, batch after batch, with batches that grow.
+fn outrun(ctx: &Context<'_>, batches: &[&MicroBatch]) -> Option<Lag> {
+    let rates: Vec<(f64, f64, f64)> = batches
+        .iter()
+        .filter_map(|batch| {
+            let (input, processed) = (batch.input_rows_per_second?, batch.processed_rows_per_second?);
+            (processed > 0.0).then_some((input, processed, batch.trigger_execution_ms()? as f64))
+        })
+        .collect();
+    if (rates.len() as f64) < ctx.threshold(&MIN_BATCHES) {
+        return None;
+    }
+    let outrun: Vec<_> = rates.iter().filter(|(input, processed, _)| *input >= ctx.threshold(&RATE_FACTOR) * processed).collect();
+    let share = outrun.len() as f64 / rates.len() as f64;
+    let durations = durations(batches);
+    let (first, last) = (median_of_third(&durations, false), median_of_third(&durations, true));
+    // A rate that is high now and then is a burst: batches grow when the stream really falls behind.
+    if !(share >= ctx.threshold(&LATE_SHARE) && last >= ctx.threshold(&GROWTH) * first.max(1.0)) {
+        return None;
+    }
+    let behind: f64 = outrun.iter().map(|(input, processed, ms)| ms * (1.0 - processed / input)).sum();
+    let mean = |pick: fn(&(f64, f64, f64)) -> f64| outrun.iter().map(|rate| pick(rate)).sum::<f64>() / outrun.len().max(1) as f64;
+    Some(Lag {
+        text: format!(
+            "in {} of {} batches rows arrived at {} a second and were processed at {}, and batches grew from {} to {}",
+            outrun.len(),
+            rates.len(),
+            words::count(mean(|rate| rate.0) as u64),
+            words::count(mean(|rate| rate.1) as u64),
+            words::duration(first),
+            words::duration(last),
+        ),
+        evidence: vec![
+            Evidence::number("input_rows_per_second", mean(|rate| rate.0), Unit::Count),
+            Evidence::number("processed_rows_per_second", mean(|rate| rate.1), Unit::Count),
+            Evidence::number("trigger_execution_ms (last third)", last, Unit::Ms).over(ctx.threshold(&GROWTH) * first).against(first),
+        ],
+        behind_ms: behind,
+        how: format!(
+            "in {} batches the share of the time by which processing was slower than the input: {} in all",
+            outrun.len(),
+            words::duration(behind),
+        ),
+        confidence: 0.75,
+        interval_ms: interval(batches),
+    })
+}
+
+/// Rows processed a second over all batches; `None` when none says its rows.
+fn processed_rate(batches: &[&MicroBatch]) -> Option<f64> {
+    let rows: u64 = batches.iter().filter_map(|batch| batch.input_rows).fold(0, u64::saturating_add);
+    let ms: f64 = durations(batches).iter().sum();
+    (rows > 0 && ms > 0.0).then(|| rows as f64 / ms * 1_000.0)
+}
+
+/// The median of the first or last third.
+fn median_of_third(values: &[f64], last: bool) -> f64 {
+    let third = (values.len() / 3).max(1).min(values.len());
+    let part = if last { values.get(values.len() - third..) } else { values.get(..third) };
+    let mut part = part.unwrap_or_default().to_vec();
+    part.sort_by(f64::total_cmp);
+    part.get(part.len() / 2).copied().unwrap_or(0.0)
+}
+
+/// Phases of the batches with their time in ms and share of the whole, the longest first.
+fn phases(batches: &[&MicroBatch]) -> Vec<(String, f64, f64)> {
+    let mut sums: BTreeMap<&str, f64> = BTreeMap::new();
+    for (phase, &ms) in batches.iter().flat_map(|batch| &batch.duration_ms) {
+        *sums.entry(phase.as_str()).or_default() += ms as f64;
+    }
+    let whole = sums.remove("triggerExecution").unwrap_or(0.0).max(1.0);
+    let mut phases: Vec<_> = sums.into_iter().map(|(phase, ms)| (phase.to_owned(), ms, ms / whole)).collect();
+    phases.sort_by(|a, b| b.1.total_cmp(&a.1));
+    phases
+}
+
+fn advice(
+    ctx: &Context<'_>,
+    batches: &[&MicroBatch],
+    phases: &[(String, f64, f64)],
+    interval_ms: Option<f64>,
+) -> Vec<Advice> {
+    let mut all = Vec::new();
+    let (phase, share) = phases.first().map_or(("", 0.0), |(phase, _, share)| (phase.as_str(), *share));
+    let share = words::percent(share);
+    match phase {
+        "addBatch" => {
+            all.extend(state_advice(ctx, batches));
+            all.push(Advice::text(format!(
+                "{share} of the batches' time is the work itself (addBatch): look at the findings on its stages first. More cores \
+                 help while the source has at least as many partitions as there are cores.",
+            )));
+        }
+        "latestOffset" | "getOffset" | "getBatch" | "setOffsetRange" | "getEndOffset" => all.push(Advice::text(format!(
+            "{share} of the batches' time goes into asking the source for its newest offset or its files ({phase}). A file source \
+             lists its whole directory each time: move read files away (`cleanSource`), use fewer directories, or notifications \
+             instead of listing. For Kafka look at the brokers' latency.",
+        ))),
+        "walCommit" | "commitOffsets" | "commitBatch" => all.push(Advice::text(format!(
+            "{share} of the batches' time goes into writing the checkpoint ({phase}): it lies on slow storage. Put \
+             `checkpointLocation` on HDFS or local-zone storage, and make fewer, larger batches.",
+        ))),
+        "queryPlanning" => all.push(Advice::text(format!(
+            "{share} of the batches' time is planning the query: simplify the plan (many unions, columns or a sink function that \
+             builds new DataFrames), and make fewer, larger batches.",
+        ))),
+        _ => {}
+    }
+    if let (Some(rate), Some(interval)) = (processed_rate(batches), interval_ms) {
+        let rows = rate * interval / 1_000.0;
+        all.push(Advice::text(format!(
+            "To keep batches within the trigger, limit their input: {} rows a second x {} = {} rows \
+             (`maxOffsetsPerTrigger` of a Kafka source; `maxFilesPerTrigger` of a file source). That steadies the batches; the \
+             backlog only goes when input slows down or processing gets faster.",
+            words::count(rate as u64),
+            words::duration(interval),
+            words::count(rows as u64),
+        )));
+    }
+    all
+}
+
+/// Advice on state stores, where committing them takes a good part of the batch.
+fn state_advice(ctx: &Context<'_>, batches: &[&MicroBatch]) -> Vec<Advice> {
+    let Some(last) = batches.last() else { return Vec::new() };
+    let sum = |pick: fn(&emberscope_run::StateOperator) -> Option<u64>| {
+        last.state_operators.iter().filter_map(pick).fold(None, |sum: Option<u64>, value| Some(sum.unwrap_or(0).saturating_add(value)))
+    };
+    let Some(memory) = sum(|operator| operator.memory_used_bytes) else { return Vec::new() };
+    let mut all = Vec::new();
+    let key = "spark.sql.streaming.stateStore.providerClass";
+    let rocks = "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider";
+    let settings = ctx.settings;
+    let large = 1_073_741_824;
+    if memory >= large
+        && settings.set_by_user(key).is_none_or(|class| !class.contains("RocksDB"))
+        && ctx.run.application.spark_major_minor().is_some_and(|version| version >= (3, 2))
+    {
+        let advice = Advice::text(format!(
+            "The state takes {} on the heap of the executors ({} keys): RocksDB keeps it off the heap and commits changes only. \
+             It needs a new checkpoint.",
+            words::bytes(memory as f64),
+            words::count(sum(|operator| operator.rows_total).unwrap_or(0)),
+        ));
+        all.push(advice.set(key, rocks));
+    }
+    let partitions = settings.integer("spark.sql.shuffle.partitions");
+    let slots = ctx.features.application.slots_max;
+    if let (Some(partitions), Some(slots)) = (partitions.and_then(|n| u64::try_from(n).ok()), slots)
+        && partitions > 4 * slots
+    {
+        all.push(
+            Advice::text(format!(
+                "Every batch commits a state store for each of {partitions} shuffle partitions on {slots} slots, {} one after the \
+                 other on each: {} are enough. The number is fixed in the checkpoint, so it takes effect with a new one only.",
+                partitions.div_ceil(slots.max(1)),
+                2 * slots,
+            ))
+            .set("spark.sql.shuffle.partitions", (2 * slots).to_string()),
+        );
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{RunBuilder, START, check, outcome, run};
+    use emberscope_run::{StreamingSource, Timestamp};
+
+    /// Batches of `(start ms, duration ms, rows)`; batch 0 is the slow first one.
+    fn query(batches: &[(i64, u64, u64)], edit: impl Fn(usize, &mut MicroBatch)) -> RunBuilder {
+        let mut query = StreamingQuery { id: "q".to_owned(), name: Some("orders".to_owned()), ..StreamingQuery::default() };
+        for (index, &(start, ms, rows)) in batches.iter().enumerate() {
+            let mut batch = MicroBatch {
+                batch_id: index as u64,
+                started_at: Some(Timestamp(START + start)),
+                input_rows: Some(rows),
+                ..MicroBatch::default()
+            };
+            batch.duration_ms.insert("triggerExecution".to_owned(), ms);
+            batch.duration_ms.insert("addBatch".to_owned(), ms / 10 * 9);
+            edit(index, &mut batch);
+            query.batches.insert(index as u64, batch);
+        }
+        run().executor("1", 4).idle(100_000).with(|run| {
+            run.streaming_queries.insert("r".to_owned(), query);
+        })
+    }
+
+    /// Three batches wait for a trigger of 5 s, then six take `ms` each, back to back.
+    fn triggered(ms: u64) -> RunBuilder {
+        let mut batches = vec![(0, 20_000, 10), (25_000, 1_000, 10), (30_000, 1_000, 10), (35_000, 1_000, 10)];
+        let mut start = 40_000;
+        for _ in 0..6 {
+            batches.push((start, ms, 1_000));
+            start += (ms as i64).max(5_000);
+        }
+        query(&batches, |_, _| {})
+    }
+
+    #[test]
+    fn batches_that_outlast_the_trigger_are_found_with_its_interval() {
+        let findings = check(&RULE, &triggered(8_000));
+        assert_eq!(findings.len(), 1);
+        // Six batches of 8 s with a trigger of 5 s.
+        assert_eq!(findings[0].savings.wall_clock_ms, Some(18_000));
+        assert!(findings[0].summary.contains("6 of 9 batches"), "{}", findings[0].summary);
+        // 6,030 rows in 51 s are 118 a second, 591 in 5 s.
+        assert!(findings[0].advice.iter().any(|advice| advice.text.contains("591 rows")), "{:?}", findings[0].advice);
+    }
+
+    #[test]
+    fn batches_just_within_the_trigger_keep_up() {
+        assert_eq!(check(&RULE, &triggered(5_000)), []);
+    }
+
+    #[test]
+    fn batches_back_to_back_without_a_trigger_are_no_lag() {
+        let batches: Vec<_> = (0..12).map(|n| (n * 3_000, 3_000, 100)).collect();
+        let steady = query(&batches, |_, batch| {
+            batch.input_rows_per_second = Some(33.0);
+            batch.processed_rows_per_second = Some(33.0);
+        });
+        assert_eq!(check(&RULE, &steady), []);
+    }
+
+    #[test]
+    fn rows_that_arrive_faster_than_they_are_processed_are_found_when_batches_grow() {
+        let mut start = 0;
+        let batches: Vec<_> = (0..10_u64)
+            .map(|n| {
+                let ms = 2_000 + n * 1_000;
+                start += ms as i64;
+                (start, ms, 100 * (n + 1))
+            })
+            .collect();
+        let growing = query(&batches, |_, batch| {
+            batch.input_rows_per_second = Some(150.0);
+            batch.processed_rows_per_second = Some(100.0);
+        });
+        let findings = check(&RULE, &growing);
+        // Batches 1 to 9 take 3 to 11 s, 63 s in all; a third of it is what processing was too slow for.
+        assert_eq!(findings[0].savings.wall_clock_ms, Some(21_000));
+    }
+
+    #[test]
+    fn a_backlog_that_grows_is_found() {
+        let batches: Vec<_> = (0..10).map(|n| (n * 3_000, 3_000, 300)).collect();
+        let lagging = query(&batches, |index, batch| {
+            let behind = Some(1_000.0 * (index + 1) as f64);
+            batch.sources.push(StreamingSource { offsets_behind_latest: behind, ..StreamingSource::default() });
+        });
+        let findings = check(&RULE, &lagging);
+        // Medians of thirds: 3,000 and 9,000 behind; 6,000 at 100 rows a second.
+        assert_eq!(findings[0].savings.wall_clock_ms, Some(60_000));
+    }
+
+    #[test]
+    fn a_query_with_few_batches_is_skipped() {
+        let short = query(&[(0, 5_000, 1), (5_000, 5_000, 1)], |_, _| {});
+        assert!(matches!(outcome(&RULE, &short), Outcome::Skipped { .. }));
+    }
+}

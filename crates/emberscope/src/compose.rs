@@ -1,0 +1,110 @@
+//! From a run to its diagnosis: features, then rules, then the words around them.
+
+use emberscope_extract::features::{ApplicationSummary, Features};
+use emberscope_rules::{Finding, RULES, Severity, assess};
+use emberscope_run::{ImportIssue, IssueSeverity, Run, Source};
+
+use crate::config::Config;
+use crate::diagnosis::{
+    Counts, Diagnosis, ImportIssueSummary, IssueLevel, RunSummary, SCHEMA_VERSION, SourceSummary, TaskSummary,
+};
+use crate::redact::Redactor;
+
+/// The diagnosis of a run that was read; redacted when the configuration asks for it.
+pub fn diagnose_run(run: &Run, config: &Config) -> Diagnosis {
+    let features = Features::of(run);
+    let assessment = assess(run, &features, &config.detectors);
+    let detectors = RULES.iter().filter(|rule| config.detectors.enabled(rule.problem)).count() as u64;
+    let mut diagnosis = Diagnosis {
+        schema_version: SCHEMA_VERSION.to_owned(),
+        emberscope_version: env!("CARGO_PKG_VERSION").to_owned(),
+        run: run_summary(run, &features),
+        sources: run.sources.iter().map(source).collect(),
+        import_issues: run.issues.iter().map(issue).collect(),
+        counts: counts(&assessment.findings, detectors, assessment.skipped.len() as u64),
+        skipped: assessment.skipped,
+        findings: assessment.findings,
+    };
+    if config.redact {
+        Redactor::of_run(run).redact(&mut diagnosis);
+    }
+    diagnosis
+}
+
+fn counts(findings: &[Finding], detectors: u64, skipped: u64) -> Counts {
+    let of = |severity: Severity| findings.iter().filter(|finding| finding.severity == severity).count() as u64;
+    Counts {
+        detectors,
+        skipped,
+        critical: of(Severity::Critical),
+        warning: of(Severity::Warning),
+        info: of(Severity::Info),
+    }
+}
+
+fn run_summary(run: &Run, features: &Features) -> RunSummary {
+    let application = &run.application;
+    let summary: &ApplicationSummary = &features.application;
+    RunSummary {
+        application_id: application.id.clone(),
+        attempt_id: application.attempt_id.clone(),
+        application_name: application.name.clone(),
+        user: application.user.clone(),
+        spark_version: application.spark_version.clone(),
+        started_at: application.started_at.map(emberscope_run::Timestamp::to_rfc3339),
+        ended_at: application.ended_at.map(emberscope_run::Timestamp::to_rfc3339),
+        complete: application.complete(),
+        exit_code: application.exit_code,
+        wall_clock_ms: summary.wall_clock_ms,
+        busy_ms: features.timeline.busy_ms,
+        core_ms_held: summary.core_ms_held,
+        core_ms_used: summary.core_ms_used,
+        executors: summary.executors,
+        executors_removed: run.worker_executors().filter(|executor| executor.removed_at.is_some()).count() as u64,
+        slots_max: summary.slots_max,
+        jobs: summary.jobs,
+        failed_jobs: summary.failed_jobs,
+        stage_attempts: summary.stage_attempts,
+        failed_stage_attempts: summary.failed_stage_attempts,
+        skipped_stages: summary.skipped_stages,
+        sql_executions: run.sql_executions.len() as u64,
+        tasks: TaskSummary {
+            ended: summary.tasks.ended,
+            succeeded: summary.tasks.succeeded,
+            failed: summary.tasks.failed,
+            killed: summary.tasks.killed,
+            resubmitted: summary.tasks.resubmitted,
+            running: summary.tasks.running,
+            speculative: summary.tasks.speculative,
+        },
+    }
+}
+
+fn source(source: &Source) -> SourceSummary {
+    SourceSummary {
+        kind: source.kind.clone(),
+        path: source.path.clone(),
+        codecs: source.codecs.clone(),
+        parts: source.parts,
+        events_read: source.events_read,
+        events_unknown: source.events_unknown,
+        events_lost: source.events_lost,
+        bytes: source.bytes,
+        bytes_decompressed: source.bytes_decompressed,
+        truncated: source.truncated,
+    }
+}
+
+fn issue(issue: &ImportIssue) -> ImportIssueSummary {
+    ImportIssueSummary {
+        code: issue.code.name().to_owned(),
+        severity: match issue.severity {
+            IssueSeverity::Info => IssueLevel::Info,
+            IssueSeverity::Warning => IssueLevel::Warning,
+            IssueSeverity::Error => IssueLevel::Error,
+        },
+        count: issue.count,
+        first_at: issue.first_at.clone(),
+        meaning: issue.meaning.clone(),
+    }
+}
