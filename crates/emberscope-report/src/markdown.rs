@@ -91,7 +91,7 @@ fn one(diagnosis: &Diagnosis, several: bool, out: &mut String) {
 fn details(number: usize, finding: &Finding, out: &mut String) {
     let html = for_html(&phrases::sentence(&finding.summary));
     out.push_str(&format!("<details><summary>{number}. {}: {html}</summary>\n\n", finding.problem));
-    if let Some(because) = &finding.because {
+    if let Some(because) = phrases::because(finding) {
         out.push_str(&format!("Because: {}\n\n", for_markdown(&phrases::sentence(because))));
     }
     let subjects: Vec<String> =

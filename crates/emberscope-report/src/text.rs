@@ -5,7 +5,7 @@ use emberscope::{Diagnosis, Finding, Report, Severity};
 use crate::escape::for_terminal;
 use crate::phrases;
 use crate::table;
-use crate::wrap::{columns, shorten, wrap};
+use crate::wrap::{columns, shorten, shorten_middle, wrap};
 
 /// How text is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,7 +113,7 @@ impl Page {
         let bad = report.diagnoses.iter().filter(|diagnosis| !diagnosis.findings.is_empty()).count() as u64;
         self.line(&self.paint(Ink::Bold, &format!("{}, {} with findings", phrases::plural(runs, "run"), bad)));
         self.line("");
-        let rows: Vec<[String; 6]> =
+        let rows: Vec<[String; 7]> =
             table::rows(report).into_iter().map(|row| row.map(|cell| for_terminal(&cell))).collect();
         let mut widths = table::HEADINGS.map(columns);
         for row in &rows {
@@ -121,9 +121,10 @@ impl Page {
                 *width = (*width).max(columns(cell));
             }
         }
-        let others: usize = widths.iter().skip(1).map(|width| width + 2).sum();
-        let room = self.width.saturating_sub(others + 2).max(20);
-        widths[0] = widths[0].min(room);
+        let all: usize = widths.iter().map(|width| width + 2).sum();
+        let others = all.saturating_sub(widths[table::NAME] + 2);
+        let room = self.width.saturating_sub(others + 2).max(12);
+        widths[table::NAME] = widths[table::NAME].min(room);
         self.line(&self.paint(Ink::Dim, &cells(&table::HEADINGS.map(str::to_owned), &widths)));
         for (row, diagnosis) in rows.iter().zip(&report.diagnoses) {
             let line = cells(row, &widths);
@@ -175,7 +176,7 @@ impl Page {
         let tail = format!("{}, {}", phrases::saves(diagnosis, finding), phrases::sure(finding));
         self.line(&format!("{head} · {tail}"));
         self.paragraph(3, &phrases::sentence(&finding.summary));
-        if let Some(because) = &finding.because {
+        if let Some(because) = phrases::because(finding) {
             self.labelled("because", &phrases::sentence(because));
         }
         self.subjects(finding);
@@ -214,6 +215,7 @@ impl Page {
         let rows: Vec<[String; 4]> = finding
             .evidence
             .iter()
+            .filter(|evidence| !phrases::value(evidence).trim().is_empty())
             .map(|evidence| {
                 let (typical, threshold) = phrases::compared(evidence);
                 [evidence.feature.clone(), phrases::value(evidence), typical, threshold].map(|cell| for_terminal(&cell))
@@ -261,11 +263,11 @@ impl Page {
     }
 }
 
-/// Cells padded to their columns, the first shortened to its own.
+/// Cells padded to their columns; those that are wider are shortened.
 fn cells<const N: usize>(row: &[String; N], widths: &[usize; N]) -> String {
     let mut line = String::new();
     for (index, (cell, &width)) in row.iter().zip(widths).enumerate() {
-        let cell = if index == 0 { shorten(cell, width) } else { cell.clone() };
+        let cell = shorten_middle(cell, width);
         let pad = width.saturating_sub(columns(&cell));
         if index > 0 {
             line.push_str("  ");

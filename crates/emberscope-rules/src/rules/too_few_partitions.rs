@@ -108,7 +108,7 @@ fn look<'a>(ctx: &Context<'_>, stage: &'a StageSummary) -> Option<Hit<'a>> {
     let span = span_ms(stage)?.min(mean_ms);
     let even = stage.task_ms() as f64 / slots as f64;
     let saved = span - even.max(ctx.threshold(&MIN_TASK) / 3.0);
-    if !(saved > 0.0) {
+    if saved <= 0.0 {
         return None;
     }
     let idle = saved * (slots - tasks) as f64;
