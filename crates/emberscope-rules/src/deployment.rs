@@ -25,7 +25,8 @@ pub(crate) enum Manager {
 
 /// The cluster manager of a run, from `spark.master`, else from its executors.
 pub(crate) fn manager(run: &Run) -> Manager {
-    if run.application.databricks || run.environment.spark.get("spark.databricks.clusterUsageTags.clusterId").is_some() {
+    if run.application.databricks || run.environment.spark.get("spark.databricks.clusterUsageTags.clusterId").is_some()
+    {
         return Manager::Databricks;
     }
     let master = run.environment.spark.get("spark.master").unwrap_or_default();
@@ -60,15 +61,33 @@ fn only_driver(run: &Run) -> bool {
 /// Whether a person starts the actions one by one: then the time between them is theirs, not the driver's.
 pub(crate) fn is_interactive(run: &Run) -> bool {
     const NAMES: &[&str] = &[
-        "spark shell", "pysparkshell", "sparkr", "databricks shell", "zeppelin", "livy-session", "jupyter", "notebook",
-        "thrift jdbc/odbc server", "spark connect server", "sparksql::", "kyuubi", "almond",
+        "spark shell",
+        "pysparkshell",
+        "sparkr",
+        "databricks shell",
+        "zeppelin",
+        "livy-session",
+        "jupyter",
+        "notebook",
+        "thrift jdbc/odbc server",
+        "spark connect server",
+        "sparksql::",
+        "kyuubi",
+        "almond",
     ];
     const COMMANDS: &[&str] = &[
-        "spark-shell", "pyspark-shell", "org.apache.spark.repl.Main", "sparkr-shell", "zeppelin", "SparkSQLCLIDriver",
-        "HiveThriftServer2", "SparkConnectServer",
+        "spark-shell",
+        "pyspark-shell",
+        "org.apache.spark.repl.Main",
+        "sparkr-shell",
+        "zeppelin",
+        "SparkSQLCLIDriver",
+        "HiveThriftServer2",
+        "SparkConnectServer",
     ];
     let spark = &run.environment.spark;
-    let name = run.application.name.as_deref().or_else(|| spark.get("spark.app.name")).unwrap_or_default().to_lowercase();
+    let name =
+        run.application.name.as_deref().or_else(|| spark.get("spark.app.name")).unwrap_or_default().to_lowercase();
     let command = run.environment.system.get("sun.java.command").map(String::as_str).unwrap_or_default();
     manager(run) == Manager::Databricks && spark.get("spark.databricks.job.id").is_none()
         || NAMES.iter().any(|known| name.contains(known))

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use emberscope_extract::features::StageSummary;
-use emberscope_run::{ExecutorId, Failure, Run, StageKey, TaskColumn, TaskEndKind, TaskId, TaskRow, TaskStatus, Timestamp};
+use emberscope_run::{
+    ExecutorId, Failure, Run, StageKey, TaskColumn, TaskEndKind, TaskId, TaskRow, TaskStatus, Timestamp,
+};
 
 use crate::rule::Context;
 
@@ -45,7 +47,15 @@ pub(crate) enum MemoryKind {
 pub(crate) fn departure(reason: &str) -> Departure {
     let text = reason.to_ascii_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    if has(&["exceeding memory limits", "exceeding physical memory", "exceeding virtual memory", "beyond the 'physical' memory", "beyond the 'virtual' memory", "running beyond physical memory", "running beyond virtual memory"]) {
+    if has(&[
+        "exceeding memory limits",
+        "exceeding physical memory",
+        "exceeding virtual memory",
+        "beyond the 'physical' memory",
+        "beyond the 'virtual' memory",
+        "running beyond physical memory",
+        "running beyond virtual memory",
+    ]) {
         return Departure::Memory(MemoryKind::Container);
     }
     if has(&["oomkilled", "oom-kill", "oom killed"]) {
@@ -54,12 +64,29 @@ pub(crate) fn departure(reason: &str) -> Departure {
     if let Some(kind) = out_of_memory(reason) {
         return Departure::Memory(kind);
     }
-    if has(&["preempt", "decommission", "spot instance", "node lost", "released by application due to being on a lost node", "instance termination"]) {
+    if has(&[
+        "preempt",
+        "decommission",
+        "spot instance",
+        "node lost",
+        "released by application due to being on a lost node",
+        "instance termination",
+    ]) {
         return Departure::Taken;
     }
-    if has(&["executor idle", "dynamic allocation", "killed by driver", "exited from explicit termination request", "explicit termination",
-        "worker shutting down", "exited normally", "no longer needed", "executor killed by driver", "command exited with code 0", "removed by deployment"])
-    {
+    if has(&[
+        "executor idle",
+        "dynamic allocation",
+        "killed by driver",
+        "exited from explicit termination request",
+        "explicit termination",
+        "worker shutting down",
+        "exited normally",
+        "no longer needed",
+        "executor killed by driver",
+        "command exited with code 0",
+        "removed by deployment",
+    ]) {
         return Departure::Intended;
     }
     if has(&["heartbeat"]) {
@@ -92,7 +119,16 @@ pub(crate) fn out_of_memory(text: &str) -> Option<MemoryKind> {
 
 /// The number after `exit code`, `exit status`, `exited with code`, in lower-case text.
 fn exit_code(text: &str) -> Option<i64> {
-    for marker in ["exit code is ", "exit code: ", "exit code ", "exited with code ", "exit status: ", "exit status ", "exitcode: ", "exit_code: "] {
+    for marker in [
+        "exit code is ",
+        "exit code: ",
+        "exit code ",
+        "exited with code ",
+        "exit status: ",
+        "exit status ",
+        "exitcode: ",
+        "exit_code: ",
+    ] {
         if let Some((_, rest)) = text.split_once(marker) {
             let end = rest.find(|c: char| !c.is_ascii_digit() && c != '-').unwrap_or(rest.len());
             if let Some(code) = rest.get(..end).and_then(|digits| digits.parse().ok()) {
@@ -160,7 +196,8 @@ pub(crate) fn failed_tasks(ctx: &Context<'_>) -> Vec<FailedTasks> {
             if !matches!(status, Some(TaskStatus::Failed | TaskStatus::Resubmitted)) {
                 continue;
             }
-            let kind = row.get(TaskColumn::EndReason).and_then(TaskEndKind::from_code).unwrap_or(TaskEndKind::UnknownReason);
+            let kind =
+                row.get(TaskColumn::EndReason).and_then(TaskEndKind::from_code).unwrap_or(TaskEndKind::UnknownReason);
             let partition = row.get(TaskColumn::Partition).unwrap_or_default();
             let counted = status == Some(TaskStatus::Failed) && kind == TaskEndKind::ExceptionFailure;
             let attempts = failures.entry(partition).or_default();
@@ -237,7 +274,7 @@ pub(crate) fn loss_in_stage(ctx: &Context<'_>, stage: &StageSummary, lost: impl 
     });
     let spread = core_ms / stage.slots.unwrap_or(1).max(1) as f64;
     let own = spread.max(late.max().unwrap_or(0) as f64);
-    Loss { wall_clock_ms: stage.wall_clock_saving(own), core_ms }
+    Loss { wall_clock_ms: stage.wall_clock_saving(own).round(), core_ms }
 }
 
 /// What repeating a stage cost in one of its later attempts: tasks of partitions that an earlier attempt had done.
@@ -252,7 +289,9 @@ pub(crate) fn loss_in_retry(ctx: &Context<'_>, stage: &StageSummary) -> Loss {
     for (_, earlier) in ctx.run.stages.range(first..stage.key) {
         total = total.max(earlier.num_tasks);
         let succeeded = earlier.tasks.rows().filter(|row| row.status() == Some(TaskStatus::Success));
-        done.extend(succeeded.filter_map(|row| row.get(TaskColumn::PartitionId).or_else(|| row.get(TaskColumn::Partition))));
+        done.extend(
+            succeeded.filter_map(|row| row.get(TaskColumn::PartitionId).or_else(|| row.get(TaskColumn::Partition))),
+        );
     }
     if own.tasks.rows().all(|row| row.get(TaskColumn::PartitionId).is_some()) {
         return loss_in_stage(ctx, stage, |row| row.get(TaskColumn::PartitionId).is_some_and(|id| done.contains(&id)));
@@ -287,7 +326,10 @@ mod tests {
         use Departure::{Died, Heartbeat, Intended, Memory, Taken};
         for (reason, expected) in [
             ("Executor 3 is removed. Remove reason: Executor idle timeout", Intended),
-            ("Container container_e18_1628109047826_1317105_01_000010 exited from explicit termination request.", Intended),
+            (
+                "Container container_e18_1628109047826_1317105_01_000010 exited from explicit termination request.",
+                Intended,
+            ),
             ("Executor killed by driver.", Intended),
             ("Command exited with code 0", Intended),
             ("worker shutting down", Intended),
@@ -296,15 +338,27 @@ mod tests {
             ("Container container_1 on host: h was preempted.", Taken),
             ("Executor heartbeat timed out after 125000 ms", Heartbeat),
             ("Executor Process Lost", Died),
-            ("Remote RPC client disassociated. Likely due to containers exceeding thresholds, or network issues.", Died),
+            (
+                "Remote RPC client disassociated. Likely due to containers exceeding thresholds, or network issues.",
+                Died,
+            ),
             ("worker lost: 10.59.184.228:46767 got disassociated", Died),
             ("Command exited with code 1", Died),
             ("Command exited with code 52", Memory(MemoryKind::Heap)),
             ("Container from a bad node: container_1 on host: h. Exit status: 143.", Memory(MemoryKind::Terminated)),
-            ("Container killed by YARN for exceeding memory limits. 5.5 GB of 5.5 GB physical memory used.", Memory(MemoryKind::Container)),
-            ("The executor with id 4 exited with exit code 137(SIGKILL, possible container OOM).", Memory(MemoryKind::Killed)),
+            (
+                "Container killed by YARN for exceeding memory limits. 5.5 GB of 5.5 GB physical memory used.",
+                Memory(MemoryKind::Container),
+            ),
+            (
+                "The executor with id 4 exited with exit code 137(SIGKILL, possible container OOM).",
+                Memory(MemoryKind::Killed),
+            ),
             ("exit code 1 reason: OOMKilled", Memory(MemoryKind::Killed)),
-            ("Unable to create executor due to java.lang.OutOfMemoryError: unable to create new native thread", Memory(MemoryKind::Threads)),
+            (
+                "Unable to create executor due to java.lang.OutOfMemoryError: unable to create new native thread",
+                Memory(MemoryKind::Threads),
+            ),
             ("java.lang.OutOfMemoryError: GC overhead limit exceeded", Memory(MemoryKind::Heap)),
             ("java.lang.OutOfMemoryError: Direct buffer memory", Memory(MemoryKind::Direct)),
             ("java.lang.OutOfMemoryError: Metaspace", Memory(MemoryKind::Metaspace)),

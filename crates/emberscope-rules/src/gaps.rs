@@ -61,12 +61,21 @@ pub(crate) fn gaps(ctx: &Context<'_>, min_ms: f64) -> Gaps {
     let open = OpenTimes::of(run);
     let mut all = Gaps::default();
     let inner = ctx.features.timeline.inner_gaps().copied();
+    // A task that had not ended when the log did ran through every gap after its launch.
+    let unfinished =
+        run.stages.values().flat_map(|stage| stage.running.values()).filter_map(|task| task.launched_at).min();
     // After the last task only what an action still does counts: its commit, the collection of its result.
     let trailing = ctx.features.timeline.gaps.iter().filter(|gap| gap.next_stage.is_none()).filter_map(|gap| {
-        let to = open.open_until(gap.from)?.min(gap.to);
+        let to = open.ended.at(gap.from)?.min(gap.to);
         Some(Gap { to, ..*gap })
     });
     for gap in inner.chain(trailing).filter(|gap| gap.ms() as f64 >= min_ms) {
+        // Clocks that disagree can put a gap outside of the run.
+        let within = run.application.start().is_none_or(|start| start <= gap.from)
+            && run.application.end().is_none_or(|end| gap.to <= end);
+        if !within || unfinished.is_some_and(|launched| launched < gap.to) {
+            continue;
+        }
         // Once the next stage is submitted the driver has done its part.
         let submitted = gap.next_stage.and_then(|key| run.stages.get(&key)?.submitted_at);
         let ready = submitted.map_or(gap.to, |at| at.clamp(gap.from, gap.to));
@@ -120,26 +129,32 @@ fn without_slots(run: &Run, from: Timestamp, to: Timestamp) -> bool {
 fn no_executor_at(run: &Run, at: Timestamp) -> bool {
     let mut known = run.worker_executors().filter(|executor| executor.added_at.is_some()).peekable();
     known.peek().is_some()
-        && known.all(|e| e.added_at.is_some_and(|added| added > at) || e.removed_at.is_some_and(|removed| removed <= at))
+        && known
+            .all(|e| e.added_at.is_some_and(|added| added > at) || e.removed_at.is_some_and(|removed| removed <= at))
 }
 
 /// Times in which jobs, or actions (jobs and SQL executions), were open: disjoint, in order.
 struct OpenTimes {
     jobs: Spans,
     actions: Spans,
+    /// Actions whose end was seen.
+    ended: Spans,
 }
 
 impl OpenTimes {
     fn of(run: &Run) -> Self {
         let end = run.application.end();
-        let jobs: Vec<_> = run
-            .jobs
-            .values()
-            .filter_map(|job| Some((job.submitted_at?, job.completed_at.or(end)?)))
-            .collect();
+        let jobs: Vec<_> =
+            run.jobs.values().filter_map(|job| Some((job.submitted_at?, job.completed_at.or(end)?))).collect();
         let sql = run.sql_executions.values().filter_map(|sql| Some((sql.started_at?, sql.ended_at.or(end)?)));
         let actions = jobs.iter().copied().chain(sql).collect();
-        Self { jobs: Spans::of(jobs), actions: Spans::of(actions) }
+        let ended_jobs = run.jobs.values().filter_map(|job| Some((job.submitted_at?, job.completed_at?)));
+        let ended_sql = run.sql_executions.values().filter_map(|sql| Some((sql.started_at?, sql.ended_at?)));
+        Self {
+            jobs: Spans::of(jobs),
+            actions: Spans::of(actions),
+            ended: Spans::of(ended_jobs.chain(ended_sql).collect()),
+        }
     }
 
     /// The end of the action that is open at `at`; `None` when none is.

@@ -4,6 +4,7 @@
 //! is never silently clear. Every rule has a floor below which a pattern costs nobody anything.
 
 mod assess;
+mod audit;
 mod deployment;
 mod failures;
 mod finding;
@@ -22,6 +23,7 @@ mod testing_failures;
 pub mod words;
 
 pub use assess::{Assessment, DetectorConfig, Skipped, assess, rank};
+pub use audit::{ConfigurationNote, audit};
 pub use finding::{Advice, Consequence, Detector, Evidence, Finding, Harm, Savings, Severity, Subject, Value};
 pub use problem::Problem;
 pub use root_cause::{Frame, RootCause};

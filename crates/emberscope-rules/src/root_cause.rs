@@ -194,7 +194,11 @@ impl Reader {
             } else if !self.skip_frames {
                 // A stack without a first line: the class is in another field.
                 let mut block = Block::default();
-                if frame.user { block.user = Some(cut(&frame.text)) } else { block.first = Some(cut(&frame.text)) }
+                if frame.user {
+                    block.user = Some(cut(&frame.text))
+                } else {
+                    block.first = Some(cut(&frame.text))
+                }
                 self.blocks.push(block);
             }
             self.wants_message = false;

@@ -1,7 +1,8 @@
 //! Failures and departures for runs made by hand.
 
 use emberscope_run::{
-    ExecutorId, Failure, Job, JobId, JobResult, StageId, StageKey, TaskColumn, TaskEndKind, TaskId, TaskStatus, Timestamp,
+    ExecutorId, Failure, Job, JobId, JobResult, StageId, StageKey, TaskColumn, TaskEndKind, TaskId, TaskStatus,
+    Timestamp,
 };
 
 use crate::testing::{RunBuilder, START, TaskBuilder};

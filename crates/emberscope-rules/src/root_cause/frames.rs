@@ -4,25 +4,94 @@ use super::Frame;
 
 /// Packages of the platform: Java, Scala, Spark and what it stands on.
 const PLATFORM: &[&str] = &[
-    "java.", "javax.", "jdk.", "sun.", "com.sun.", "scala.", "kotlin.", "akka.", "org.apache.spark.", "org.apache.hadoop.",
-    "org.apache.pekko.", "py4j.", "io.netty.", "org.jboss.netty.", "com.databricks.", "com.nvidia.spark.", "ai.rapids.",
-    "org.sparkproject.", "GeneratedClass", "org.codehaus.janino.", "org.codehaus.commons.",
+    "java.",
+    "javax.",
+    "jdk.",
+    "sun.",
+    "com.sun.",
+    "scala.",
+    "kotlin.",
+    "akka.",
+    "org.apache.spark.",
+    "org.apache.hadoop.",
+    "org.apache.pekko.",
+    "py4j.",
+    "io.netty.",
+    "org.jboss.netty.",
+    "com.databricks.",
+    "com.nvidia.spark.",
+    "ai.rapids.",
+    "org.sparkproject.",
+    "GeneratedClass",
+    "org.codehaus.janino.",
+    "org.codehaus.commons.",
 ];
 /// Packages of well-known libraries: what called them says more.
 const LIBRARIES: &[&str] = &[
-    "org.apache.parquet.", "org.apache.orc.", "org.apache.avro.", "org.apache.hive.", "org.apache.commons.",
-    "org.apache.kafka.", "org.apache.iceberg.", "org.apache.hudi.", "org.apache.arrow.", "org.apache.http.",
-    "org.apache.zookeeper.", "org.apache.curator.", "org.apache.thrift.", "org.apache.log4j.", "org.apache.logging.",
-    "io.delta.", "com.google.common.", "com.google.protobuf.", "com.google.cloud.", "com.google.gson.", "com.fasterxml.",
-    "com.esotericsoftware.", "com.twitter.chill.", "com.amazonaws.", "software.amazon.", "com.azure.", "com.microsoft.",
-    "com.mysql.", "org.postgresql.", "oracle.jdbc.", "net.snowflake.", "org.mariadb.", "com.datastax.", "org.elasticsearch.",
-    "org.json4s.", "org.slf4j.", "org.xerial.", "net.jpountz.", "com.github.luben.", "breeze.", "shapeless.", "cats.",
-    "org.antlr.", "org.joda.", "okhttp3.", "com.univocity.", "net.razorvine.", "org.jpmml.", "ml.dmlc.",
+    "org.apache.parquet.",
+    "org.apache.orc.",
+    "org.apache.avro.",
+    "org.apache.hive.",
+    "org.apache.commons.",
+    "org.apache.kafka.",
+    "org.apache.iceberg.",
+    "org.apache.hudi.",
+    "org.apache.arrow.",
+    "org.apache.http.",
+    "org.apache.zookeeper.",
+    "org.apache.curator.",
+    "org.apache.thrift.",
+    "org.apache.log4j.",
+    "org.apache.logging.",
+    "io.delta.",
+    "com.google.common.",
+    "com.google.protobuf.",
+    "com.google.cloud.",
+    "com.google.gson.",
+    "com.fasterxml.",
+    "com.esotericsoftware.",
+    "com.twitter.chill.",
+    "com.amazonaws.",
+    "software.amazon.",
+    "com.azure.",
+    "com.microsoft.",
+    "com.mysql.",
+    "org.postgresql.",
+    "oracle.jdbc.",
+    "net.snowflake.",
+    "org.mariadb.",
+    "com.datastax.",
+    "org.elasticsearch.",
+    "org.json4s.",
+    "org.slf4j.",
+    "org.xerial.",
+    "net.jpountz.",
+    "com.github.luben.",
+    "breeze.",
+    "shapeless.",
+    "cats.",
+    "org.antlr.",
+    "org.joda.",
+    "okhttp3.",
+    "com.univocity.",
+    "net.razorvine.",
+    "org.jpmml.",
+    "ml.dmlc.",
 ];
 /// Parts of paths of files that are Python's own, PySpark's, or of an installed package.
-const PYTHON_LIBRARIES: &[&str] =
-    &["/pyspark/", "pyspark.zip", "/py4j", "site-packages", "dist-packages", "<frozen ", "/lib/python", "/lib64/python",
-      "<string>", "<__array_function__", "\\Lib\\"];
+const PYTHON_LIBRARIES: &[&str] = &[
+    "/pyspark/",
+    "pyspark.zip",
+    "/py4j",
+    "site-packages",
+    "dist-packages",
+    "<frozen ",
+    "/lib/python",
+    "/lib64/python",
+    "<string>",
+    "<__array_function__",
+    "\\Lib\\",
+];
 
 /// The frame of a line `\tat package.Class.method(File.scala:12)`; `None` for any other line. Frames of suppressed
 /// exceptions, which are indented twice, are no frames of the cause.
@@ -33,7 +102,8 @@ pub(super) fn java_frame(line: &str) -> Option<Frame> {
     };
     let open = rest.find('(')?;
     let (path, place) = (rest.get(..open)?, rest.get(open..)?);
-    if path.is_empty() || path.contains(' ') || !path.contains('.') || !place.ends_with(')') && !place.contains(") ~[") {
+    if path.is_empty() || path.contains(' ') || !path.contains('.') || !place.ends_with(')') && !place.contains(") ~[")
+    {
         return None;
     }
     // `java.base/java.lang.Thread.run`, `app//com.acme.Main.run`: the module is of no interest.

@@ -15,7 +15,8 @@ pub(super) struct Header {
 }
 
 /// Messages that say more than the exceptions beneath them, which are only how Spark noticed.
-const FINAL: &[&str] = &["Python worker exited unexpectedly", "Python worker failed to connect back", "Total size of serialized results"];
+const FINAL: &[&str] =
+    &["Python worker exited unexpectedly", "Python worker failed to connect back", "Total size of serialized results"];
 
 /// What stands before the exception in Spark's messages: text up to the end of `after` goes when the line starts so.
 const LAYERS: &[(&str, &str)] = &[
@@ -61,7 +62,8 @@ pub(super) fn header(line: &str) -> Header {
 
 /// An exception of Spark whose message is another layer.
 fn is_wrapper(class: &str, message: &str) -> bool {
-    class.starts_with("org.apache.spark.") && LAYERS.iter().any(|(start, after)| message.starts_with(start) && message.contains(after))
+    class.starts_with("org.apache.spark.")
+        && LAYERS.iter().any(|(start, after)| message.starts_with(start) && message.contains(after))
         || class == "py4j.protocol.Py4JJavaError" && message.starts_with(':')
 }
 
@@ -116,7 +118,9 @@ fn split_condition(message: &str) -> (Option<String>, &str) {
         _ => message,
     };
     let found = plain.strip_prefix('[').and_then(|rest| rest.split_once(']')).filter(|(name, _)| {
-        !name.is_empty() && name.len() <= 120 && name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b"_.".contains(&b))
+        !name.is_empty()
+            && name.len() <= 120
+            && name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b"_.".contains(&b))
     });
     match found {
         Some((name, rest)) => (Some(name.to_owned()), rest.trim_start()),

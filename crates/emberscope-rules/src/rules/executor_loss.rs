@@ -18,7 +18,7 @@ pub(super) static RULE: Rule = Rule {
     summary: "Executors went with work or shuffle data that was still needed.",
     documentation: include_str!("executor_loss.md"),
     thresholds: &[FLOOR],
-    explained_by: &[Problem::ExecutorOom],
+    explained_by: &[Problem::ExecutorOom, Problem::JobFailure],
     check,
 };
 
@@ -64,11 +64,14 @@ fn check(ctx: &Context<'_>) -> Outcome {
 
 /// The reason of the executor's end, else that of the tasks it failed.
 fn departure_of(ctx: &Context<'_>, executor: &Executor, own: &[&FailedTasks]) -> Departure {
-    let from_tasks = own.iter().filter_map(|group| group.cause(ctx.run)).map(|f| failures::departure(&failures::words_of(f)));
+    let from_tasks =
+        own.iter().filter_map(|group| group.cause(ctx.run)).map(|f| failures::departure(&failures::words_of(f)));
     let from_reason = executor.removed_reason.as_deref().map(failures::departure);
     let all: Vec<Departure> = from_reason.into_iter().chain(from_tasks).collect();
     // The most telling: a memory kill is often reported as a lost process by one of the two.
-    let telling = all.iter().find(|departure| matches!(departure, Departure::Memory(_) | Departure::Taken | Departure::Heartbeat));
+    let telling = all
+        .iter()
+        .find(|departure| matches!(departure, Departure::Memory(_) | Departure::Taken | Departure::Heartbeat));
     telling.or(all.first()).copied().unwrap_or(Departure::Died)
 }
 
@@ -89,29 +92,39 @@ fn missed_by_a_fetch(ctx: &Context<'_>, executor: &Executor, failed: &[FailedTas
     };
     let worked = ctx.features.executors.get(&executor.id).is_some_and(|summary| summary.tasks.succeeded > 0);
     let fetches = || failed.iter().filter(|group| group.kind == TaskEndKind::FetchFailed);
-    let named = fetches().filter_map(|group| group.cause(ctx.run)).any(|failure| names_executor(&failures::words_of(failure), executor));
-    let any_named = fetches().filter_map(|group| group.cause(ctx.run)).any(|failure| failures::words_of(failure).contains("BlockManagerId("));
+    let named = fetches()
+        .filter_map(|group| group.cause(ctx.run))
+        .any(|failure| names_executor(&failures::words_of(failure), executor));
+    let any_named =
+        fetches().filter_map(|group| group.cause(ctx.run)).any(|failure| says_executor(&failures::words_of(failure)));
     worked && fetches().any(|group| group.last_at.is_some_and(|at| removed <= at)) && (named || !any_named)
+}
+
+/// Whether a failed fetch says which executor it asked.
+fn says_executor(words: &str) -> bool {
+    words.contains("fetch from executor ") || words.contains("BlockManagerId(")
 }
 
 /// Whether a failed fetch says that it asked this executor.
 fn names_executor(words: &str, executor: &Executor) -> bool {
-    let id = format!("BlockManagerId({},", executor.id);
-    words.contains(&id)
+    words.contains(&format!("fetch from executor {} failed", executor.id))
+        || words.contains(&format!("BlockManagerId({},", executor.id))
 }
 
 fn finding(ctx: &Context<'_>, word: &str, losses: &Losses<'_>) -> Option<Finding> {
     let ids: BTreeSet<ExecutorId> = losses.executors.iter().map(|executor| executor.id.clone()).collect();
     let stages: BTreeSet<StageKey> = losses.groups.iter().map(|group| group.stage).collect();
     let loss = loss(ctx, &ids, &stages);
-    let stage_failed = stages.iter().any(|key| {
-        ctx.run.stages.get(key).is_some_and(|stage| stage.status() == emberscope_run::StageStatus::Failed)
-    });
+    let stage_failed = stages
+        .iter()
+        .any(|key| ctx.run.stages.get(key).is_some_and(|stage| stage.status() == emberscope_run::StageStatus::Failed));
     if ctx.below_floor(loss.wall_clock_ms, &FLOOR) && !stage_failed {
         return None;
     }
     let first = losses.executors.first()?;
-    let count = |kind: TaskEndKind| losses.groups.iter().filter(|group| group.kind == kind).map(|group| group.count).sum::<u64>();
+    let count = |kind: TaskEndKind| {
+        losses.groups.iter().filter(|group| group.kind == kind).map(|group| group.count).sum::<u64>()
+    };
     let (lost_tasks, resubmitted) = (count(TaskEndKind::ExecutorLostFailure), count(TaskEndKind::Resubmitted));
     let whom = match losses.executors.as_slice() {
         [one] => format!("executor {}", one.id),
@@ -124,7 +137,11 @@ fn finding(ctx: &Context<'_>, word: &str, losses: &Losses<'_>) -> Option<Finding
         parts.push(format!("{} running {}", words::count(lost_tasks), if lost_tasks == 1 { "task" } else { "tasks" }));
     }
     if resubmitted > 0 {
-        parts.push(format!("the shuffle output of {} finished {}", words::count(resubmitted), if resubmitted == 1 { "task" } else { "tasks" }));
+        parts.push(format!(
+            "the shuffle output of {} finished {}",
+            words::count(resubmitted),
+            if resubmitted == 1 { "task" } else { "tasks" }
+        ));
     }
     if parts.is_empty() {
         parts.push("shuffle data that could not be fetched afterwards".to_owned());
@@ -138,6 +155,8 @@ fn finding(ctx: &Context<'_>, word: &str, losses: &Losses<'_>) -> Option<Finding
     finding.more_subjects = losses.executors.iter().skip(1).map(|executor| Subject::executor(&executor.id)).collect();
     finding.more_subjects.extend(stages.iter().map(|&key| Subject::stage(key).named(ctx.stage_name(key))));
     finding.harm = Harm::LostWork;
+    finding.causes =
+        losses.groups.iter().filter_map(|group| group.cause(ctx.run)).map(|f| RootCause::of_failure(f).key()).collect();
     let reason = losses.executors.iter().find_map(|executor| executor.removed_reason.as_deref());
     finding.because = reason.and_then(RootCause::of_text).map(|root| root.sentence()).or_else(|| {
         let failure = losses.groups.iter().find_map(|group| group.cause(ctx.run))?;
@@ -160,7 +179,11 @@ fn finding(ctx: &Context<'_>, word: &str, losses: &Losses<'_>) -> Option<Finding
         ),
     };
     let kind = losses.executors.first().map(|executor| {
-        departure_of(ctx, executor, &losses.groups.iter().filter(|g| g.executor.as_ref() == Some(&executor.id)).collect::<Vec<_>>())
+        departure_of(
+            ctx,
+            executor,
+            &losses.groups.iter().filter(|g| g.executor.as_ref() == Some(&executor.id)).collect::<Vec<_>>(),
+        )
     });
     finding.advice = advice(ctx, kind.unwrap_or(Departure::Died), resubmitted > 0 || lost_tasks == 0);
     Some(finding)
@@ -271,7 +294,11 @@ mod tests {
                     stage.task(partition).duration_ms(0).on("2").resubmitted();
                 }
                 for partition in [5, 7] {
-                    stage.task(partition).duration_ms(2_000).on("2").fails(failure)
+                    stage
+                        .task(partition)
+                        .duration_ms(2_000)
+                        .on("2")
+                        .fails(failure)
                         .status(TaskStatus::Failed, TaskEndKind::ExecutorLostFailure);
                 }
                 for partition in [4, 6, 5, 7, 1, 3] {
@@ -286,7 +313,10 @@ mod tests {
         let findings = check(&RULE, &lost("Executor Process Lost"));
         assert_eq!(findings.len(), 1);
         let finding = &findings[0];
-        assert_eq!(finding.summary, "executor 2 died and took along 2 running tasks and the shuffle output of 2 finished tasks");
+        assert_eq!(
+            finding.summary,
+            "executor 2 died and took along 2 running tasks and the shuffle output of 2 finished tasks"
+        );
         // Lost: two running attempts of 2 s. Done again: partitions 1 and 3, twice 4 s each on executor 2's first wave.
         assert_eq!(finding.savings.core_ms, Some(4_000 + 8_000));
         assert_eq!(finding.harm, Harm::LostWork);
@@ -295,7 +325,11 @@ mod tests {
 
     #[test]
     fn executors_that_dynamic_allocation_removed_are_no_loss() {
-        for reason in ["Executor 2 is removed. Remove reason: Executor idle timeout", "Executor killed by driver.", "Command exited with code 0"] {
+        for reason in [
+            "Executor 2 is removed. Remove reason: Executor idle timeout",
+            "Executor killed by driver.",
+            "Command exited with code 0",
+        ] {
             let builder = run().executor("1", 2).executor("2", 2).stage(0, |stage| {
                 (0..4).for_each(|partition| {
                     stage.task(partition).duration_ms(4_000);

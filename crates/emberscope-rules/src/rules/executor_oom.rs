@@ -137,8 +137,12 @@ fn finding(ctx: &Context<'_>, kind: MemoryKind, deaths: &Deaths<'_>) -> Option<F
     let with = if tasks == 0 {
         String::new()
     } else {
-        format!(", and {} {} with {}", words::count(tasks), if tasks == 1 { "task failed" } else { "tasks failed" },
-            if ids.len() == 1 { "it" } else { "them" })
+        format!(
+            ", and {} {} with {}",
+            words::count(tasks),
+            if tasks == 1 { "task failed" } else { "tasks failed" },
+            if ids.len() == 1 { "it" } else { "them" }
+        )
     };
     let mut finding = Finding::new(
         Problem::ExecutorOom,
@@ -149,6 +153,8 @@ fn finding(ctx: &Context<'_>, kind: MemoryKind, deaths: &Deaths<'_>) -> Option<F
     finding.more_subjects = ids.iter().skip(1).map(|id| Subject::executor(id)).collect();
     finding.more_subjects.extend(stages.iter().map(|&key| Subject::stage(key).named(ctx.stage_name(key))));
     finding.harm = Harm::LostWork;
+    finding.causes =
+        deaths.groups.iter().filter_map(|group| group.cause(ctx.run)).map(|f| RootCause::of_failure(f).key()).collect();
     let root = deaths.failure.map(RootCause::of_failure);
     finding.because = root.map(|root| root.sentence()).or_else(|| RootCause::of_text(&reason).map(|root| root.message));
     let asked = deployment::asked_memory(ctx.run, ctx.settings);
@@ -191,8 +197,12 @@ fn confidence(kind: MemoryKind) -> f64 {
 fn what_happened(kind: MemoryKind) -> &'static str {
     match kind {
         MemoryKind::Container => "used more memory than the container was given and was killed by the resource manager",
-        MemoryKind::Killed => "was killed from outside (exit code 137, SIGKILL), as happens at the memory limit of a container or host",
-        MemoryKind::Terminated => "was told to end (exit code 143) while it had work, as YARN does at the limit of a container",
+        MemoryKind::Killed => {
+            "was killed from outside (exit code 137, SIGKILL), as happens at the memory limit of a container or host"
+        }
+        MemoryKind::Terminated => {
+            "was told to end (exit code 143) while it had work, as YARN does at the limit of a container"
+        }
         MemoryKind::Heap => "ran out of heap (OutOfMemoryError)",
         MemoryKind::Metaspace => "ran out of metaspace (OutOfMemoryError)",
         MemoryKind::Direct => "ran out of direct buffer memory (OutOfMemoryError)",
@@ -235,7 +245,9 @@ fn advice(
     deaths: &Deaths<'_>,
 ) -> Vec<Advice> {
     match kind {
-        MemoryKind::Container | MemoryKind::Killed | MemoryKind::Terminated => container_advice(ctx, kind, reason, asked, deaths),
+        MemoryKind::Container | MemoryKind::Killed | MemoryKind::Terminated => {
+            container_advice(ctx, kind, reason, asked, deaths)
+        }
         MemoryKind::Heap => heap_advice(ctx, asked),
         MemoryKind::Metaspace => vec![Advice::text(
             "The metaspace holds classes, not data: more heap does not help. Raise -XX:MaxMetaspaceSize in \
@@ -305,8 +317,12 @@ fn container_advice(
     }
     if kind != MemoryKind::Container {
         let where_to_look = match deployment::manager(ctx.run) {
-            Manager::Kubernetes => "`kubectl describe pod` says OOMKilled when it was the pod's own limit; otherwise the node was short of memory",
-            Manager::Yarn => "the NodeManager's log says so when the container was over its limit; otherwise it was preempted or the host was short of memory",
+            Manager::Kubernetes => {
+                "`kubectl describe pod` says OOMKilled when it was the pod's own limit; otherwise the node was short of memory"
+            }
+            Manager::Yarn => {
+                "the NodeManager's log says so when the container was over its limit; otherwise it was preempted or the host was short of memory"
+            }
             _ => "the kernel's log (`dmesg`) on the host names the process when it was short of memory",
         };
         all.push(Advice::text(format!("What would tell the cause for sure: {where_to_look}.")));
@@ -393,7 +409,8 @@ mod tests {
 
     /// 8 tasks of 10 s on two executors of 2 cores; executor 2 dies 5 s into its first two tasks.
     fn killed(reason: &str) -> crate::testing::RunBuilder {
-        let mut builder = run().set("spark.master", "yarn").set("spark.executor.memory", "4g").executor("1", 2).executor("2", 2);
+        let mut builder =
+            run().set("spark.master", "yarn").set("spark.executor.memory", "4g").executor("1", 2).executor("2", 2);
         let failure = builder.failure(TaskEndKind::ExecutorLostFailure, "ExecutorLostFailure", reason, None);
         let reason = reason.to_owned();
         builder
@@ -433,13 +450,24 @@ mod tests {
     fn a_full_heap_asks_for_heap_and_not_for_overhead() {
         let mut builder = run().set("spark.executor.memory", "4g").executor("1", 2);
         let stack = "java.lang.OutOfMemoryError: Java heap space\n\tat com.acme.Big.fill(Big.scala:7)";
-        let failure = builder.failure(TaskEndKind::ExceptionFailure, "java.lang.OutOfMemoryError", "Java heap space", Some(stack));
-        let findings = check(&RULE, &builder.stage(0, |stage| {
-            stage.task(0).duration_ms(4_000).fails(failure);
-            stage.task(0).duration_ms(4_000);
-        }));
+        let failure = builder.failure(
+            TaskEndKind::ExceptionFailure,
+            "java.lang.OutOfMemoryError",
+            "Java heap space",
+            Some(stack),
+        );
+        let findings = check(
+            &RULE,
+            &builder.stage(0, |stage| {
+                stage.task(0).duration_ms(4_000).fails(failure);
+                stage.task(0).duration_ms(4_000);
+            }),
+        );
         assert_eq!(findings[0].advice[0].config["spark.executor.memory"], "6g");
-        assert_eq!(findings[0].because.as_deref(), Some("OutOfMemoryError: Java heap space, at com.acme.Big.fill(Big.scala:7)"));
+        assert_eq!(
+            findings[0].because.as_deref(),
+            Some("OutOfMemoryError: Java heap space, at com.acme.Big.fill(Big.scala:7)")
+        );
         assert!(findings[0].advice.iter().all(|advice| !advice.config.contains_key("spark.executor.memoryOverhead")));
     }
 

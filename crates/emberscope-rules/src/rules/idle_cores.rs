@@ -4,6 +4,7 @@ use emberscope_run::{NULL, Run, TaskColumn, TaskStatus, Unit};
 
 use crate::deployment;
 use crate::finding::{Advice, Evidence, Finding, Savings, Subject};
+use crate::gaps;
 use crate::problem::Problem;
 use crate::rule::{Context, Outcome, Rule, Threshold};
 use crate::words;
@@ -47,6 +48,9 @@ fn check(ctx: &Context<'_>) -> Outcome {
         return Outcome::missing("executors' cores and times");
     };
     let Some(wall) = ctx.wall_clock_ms() else { return Outcome::missing("the run's times") };
+    // What a shell or a stream holds between two actions is held for whoever asks next.
+    let between = gaps::gaps(ctx, 1_000.0).between_actions_ms as f64;
+    let (held, wall) = ((held as f64 * (1.0 - (between / wall).min(1.0))) as u64, (wall - between).max(1.0));
     let used = ctx.features.application.core_ms_used;
     let cores = held as f64 / wall;
     if (held as f64) < ctx.threshold(&MIN_CORE_TIME) || used == 0 {
@@ -58,7 +62,28 @@ fn check(ctx: &Context<'_>) -> Outcome {
     if !(saved / held as f64 >= ctx.threshold(&FLOOR)) {
         return Outcome::Clear;
     }
-    Outcome::Found(vec![finding(ctx, held, used, cores, enough, per_executor, saved)])
+    Outcome::Found(vec![finding(
+        ctx,
+        &Use { held, used, cores, busy: used as f64 / wall, enough, per_executor, saved },
+    )])
+}
+
+/// Core time and cores of a run.
+struct Use {
+    /// Core-milliseconds held.
+    held: u64,
+    /// Core-milliseconds used.
+    used: u64,
+    /// Cores held on average.
+    cores: f64,
+    /// Cores at work on average.
+    busy: f64,
+    /// Cores that would have been enough.
+    enough: u64,
+    /// Cores of one executor.
+    per_executor: u64,
+    /// Core-milliseconds that those would not have held.
+    saved: f64,
 }
 
 /// The fewest cores with which the work that more of them did at once, done afterwards, takes at most `slower` of the run.
@@ -109,16 +134,8 @@ fn time_at_concurrency(run: &Run) -> Vec<u64> {
     times
 }
 
-fn finding(
-    ctx: &Context<'_>,
-    held: u64,
-    used: u64,
-    cores: f64,
-    enough: u64,
-    per_executor: u64,
-    saved: f64,
-) -> Finding {
-    let busy = used as f64 / ctx.wall_clock_ms().unwrap_or(1.0);
+fn finding(ctx: &Context<'_>, cores: &Use) -> Finding {
+    let Use { held, used, cores, busy, enough, per_executor, saved } = *cores;
     let executors = enough / per_executor.max(1);
     let mut finding = Finding::new(
         Problem::IdleCores,
@@ -140,8 +157,9 @@ fn finding(
         wall_clock_ms: Some(0),
         core_ms: Some(saved.round() as u64),
         how: format!(
-            "{} core time was held; {enough} cores for the whole run and {} more would hold {} (this saves cores, not time)",
+            "{} of core time was held; {} for the whole run and {} more would hold {} (this saves cores, not time)",
             words::duration(held as f64),
+            plural(enough, "core"),
             words::percent(ctx.threshold(&SLOWER)),
             words::duration(held as f64 - saved),
         ),
@@ -150,19 +168,27 @@ fn finding(
     finding
 }
 
+fn plural(count: u64, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{} {what}s", words::count(count)) }
+}
+
 fn advice(ctx: &Context<'_>, enough: u64, executors: u64) -> Vec<Advice> {
     let slower = words::percent(ctx.threshold(&SLOWER));
     let mut all = Vec::new();
     let why = format!(
-        "With {enough} cores the tasks that ran beside more than that many others would have to wait, and the run would take at \
-         most {slower} longer"
+        "With {} the tasks that ran beside more than that many others would have to wait, and the run would take at \
+         most {slower} longer",
+        plural(enough, "core")
     );
     if ctx.settings.boolean("spark.dynamicAllocation.enabled") == Some(true) {
         let max = ctx.settings.integer("spark.dynamicAllocation.maxExecutors").unwrap_or(i64::from(i32::MAX));
         if max > executors as i64 {
             all.push(
-                Advice::text(format!("{why}: let dynamic allocation ask for no more than {executors} executors."))
-                    .set("spark.dynamicAllocation.maxExecutors", executors.to_string()),
+                Advice::text(format!(
+                    "{why}: let dynamic allocation ask for no more than {}.",
+                    plural(executors, "executor")
+                ))
+                .set("spark.dynamicAllocation.maxExecutors", executors.to_string()),
             );
         }
         let idle = ctx.settings.time_ms("spark.dynamicAllocation.executorIdleTimeout").unwrap_or(60_000);
@@ -174,8 +200,11 @@ fn advice(ctx: &Context<'_>, enough: u64, executors: u64) -> Vec<Advice> {
             );
         } else if idle > 60_000 {
             all.push(
-                Advice::text(format!("Idle executors are kept for {}; Spark's default is 60 s.", words::duration(idle as f64)))
-                    .set("spark.dynamicAllocation.executorIdleTimeout", "60s"),
+                Advice::text(format!(
+                    "Idle executors are kept for {}; Spark's default is 60 s.",
+                    words::duration(idle as f64)
+                ))
+                .set("spark.dynamicAllocation.executorIdleTimeout", "60s"),
             );
         } else if all.is_empty() {
             all.push(Advice::text(format!(
@@ -186,7 +215,7 @@ fn advice(ctx: &Context<'_>, enough: u64, executors: u64) -> Vec<Advice> {
         return all;
     }
     let now = ctx.settings.integer("spark.executor.instances").filter(|&now| now > 0);
-    let mut fixed = Advice::text(format!("{why}: ask for {executors} executors."));
+    let mut fixed = Advice::text(format!("{why}: ask for {}.", plural(executors, "executor")));
     if now.is_none_or(|now| now as u64 > executors) {
         fixed = fixed.set("spark.executor.instances", executors.to_string());
     }
@@ -216,9 +245,11 @@ mod tests {
         for id in 1..=10 {
             builder = builder.executor(&id.to_string(), 4);
         }
-        builder.stage(0, |stage| (0..tasks).for_each(|partition| {
-            stage.task(partition).duration_ms(100_000);
-        }))
+        builder.stage(0, |stage| {
+            (0..tasks).for_each(|partition| {
+                stage.task(partition).duration_ms(100_000);
+            })
+        })
     }
 
     #[test]
@@ -229,7 +260,13 @@ mod tests {
         assert_eq!(findings[0].savings.core_ms, Some(3_160_000));
         assert_eq!(findings[0].savings.wall_clock_ms, Some(0));
         assert_eq!(findings[0].advice[0].config["spark.executor.instances"], "2");
-        assert!(findings[0].summary.starts_with("80 % of the core time held was idle: 40 cores were held on average and 8.0 worked"), "{}", findings[0].summary);
+        assert!(
+            findings[0]
+                .summary
+                .starts_with("80 % of the core time held was idle: 40 cores were held on average and 8.0 worked"),
+            "{}",
+            findings[0].summary
+        );
     }
 
     #[test]
@@ -248,12 +285,16 @@ mod tests {
             builder = builder.executor(&id.to_string(), 4);
         }
         let builder = builder
-            .stage(0, |stage| (0..4).for_each(|partition| {
-                stage.task(partition).duration_ms(100_000);
-            }))
-            .stage(1, |stage| (0..40).for_each(|partition| {
-                stage.task(partition).duration_ms(1_000);
-            }));
+            .stage(0, |stage| {
+                (0..4).for_each(|partition| {
+                    stage.task(partition).duration_ms(100_000);
+                })
+            })
+            .stage(1, |stage| {
+                (0..40).for_each(|partition| {
+                    stage.task(partition).duration_ms(1_000);
+                })
+            });
         assert_eq!(enough_cores(&builder.build(), 101_000.0, 0.05), 7);
     }
 

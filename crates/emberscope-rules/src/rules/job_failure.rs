@@ -39,12 +39,30 @@ fn end_of(message: &str) -> Option<End> {
         return Some(End::Failed);
     }
     // Adaptive execution and streaming stop what they no longer need.
-    if has(&["no longer needed", "the broadcast is not needed", "because it is not needed", "corresponding broadcast query has failed"]) {
+    if has(&[
+        "no longer needed",
+        "the broadcast is not needed",
+        "because it is not needed",
+        "corresponding broadcast query has failed",
+    ]) {
         return None;
     }
-    let cancelled = has(&["cancelled because sparkcontext was shut down", "cancelled as part of cancellation of all jobs", "cancelled part of cancelled job group",
-        "part of cancelled job group", "part of cancelled job tag", "cancelled job group", "cancelled job tags", "job was cancelled", "asked to cancel", "cancelled by user",
-        "operation_canceled", "operation_cancelled", "spark_job_cancelled", "cancelled as part of"]);
+    let cancelled = has(&[
+        "cancelled because sparkcontext was shut down",
+        "cancelled as part of cancellation of all jobs",
+        "cancelled part of cancelled job group",
+        "part of cancelled job group",
+        "part of cancelled job tag",
+        "cancelled job group",
+        "cancelled job tags",
+        "job was cancelled",
+        "asked to cancel",
+        "cancelled by user",
+        "operation_canceled",
+        "operation_cancelled",
+        "spark_job_cancelled",
+        "cancelled as part of",
+    ]);
     let aborted = head.starts_with("job aborted") || head.contains("job aborted due to stage failure");
     if cancelled || !aborted { Some(End::Cancelled) } else { Some(End::Failed) }
 }
@@ -62,7 +80,11 @@ fn check(ctx: &Context<'_>) -> Outcome {
     findings.extend(failed_queries(ctx));
     if run.application.ended_at.is_none() {
         if run.application.last_event_at.is_none() {
-            return if findings.is_empty() { Outcome::missing("any time in the log") } else { Outcome::Found(findings) };
+            return if findings.is_empty() {
+                Outcome::missing("any time in the log")
+            } else {
+                Outcome::Found(findings)
+            };
         }
         if run.issues.count(IssueCode::NoApplicationEnd) > 0 || run.issues.is_empty() {
             findings.extend(no_end(ctx));
@@ -100,21 +122,36 @@ fn finding(ctx: &Context<'_>, end: End, jobs: &[(&Job, RootCause, &str)]) -> Opt
         End::Failed => Harm::Failure,
         End::Cancelled => Harm::LostWork,
     };
-    finding.more_subjects = jobs.iter().skip(1).map(|(job, ..)| Subject::job(job.id).named(job_name(ctx, job))).collect();
-    // The stage and the executor that ended it, so that the job's failure is told with its cause.
-    if end == End::Failed {
-        for (job, root, message) in jobs {
-            finding.more_subjects.extend(failed_stages(ctx, job.id).map(|key| Subject::stage(key).named(ctx.stage_name(key))));
-            if root.is("ExecutorLostFailure") {
-                finding.more_subjects.extend(lost_executor(message).map(|id| Subject::executor(&id)));
+    finding.more_subjects =
+        jobs.iter().skip(1).map(|(job, ..)| Subject::job(job.id).named(job_name(ctx, job))).collect();
+    // The stage and the executor that ended it, so that the job's failure is told with its cause; of a cancelled job what
+    // went down with it.
+    for (job, root, message) in jobs {
+        match end {
+            End::Failed => {
+                finding.causes.insert(root.key());
+                finding
+                    .more_subjects
+                    .extend(failed_stages(ctx, job.id).map(|key| Subject::stage(key).named(ctx.stage_name(key))));
+                if root.is("ExecutorLostFailure") {
+                    finding.more_subjects.extend(lost_executor(message).map(|id| Subject::executor(&id)));
+                }
             }
+            End::Cancelled if message.contains("SparkContext was shut down") => {
+                finding.more_subjects.extend(went_down_with(ctx, job));
+            }
+            End::Cancelled => {}
         }
     }
     finding.because = Some(because).filter(|because| !because.is_empty());
     let lost: u64 = jobs.iter().map(|(job, ..)| time_of(ctx, job)).sum();
     let core: u64 = jobs.iter().map(|(job, ..)| core_of(ctx, job.id)).sum();
     finding.evidence = vec![
-        Evidence::number(if end == End::Failed { "failed_jobs_count" } else { "cancelled_jobs_count" }, jobs.len() as f64, Unit::Count),
+        Evidence::number(
+            if end == End::Failed { "failed_jobs_count" } else { "cancelled_jobs_count" },
+            jobs.len() as f64,
+            Unit::Count,
+        ),
         Evidence::text("root_cause_class", root.class.clone()),
     ];
     if let Some(frame) = &root.frame {
@@ -124,7 +161,11 @@ fn finding(ctx: &Context<'_>, end: End, jobs: &[(&Job, RootCause, &str)]) -> Opt
     finding.savings = Savings {
         wall_clock_ms: Some(wall),
         core_ms: Some(core),
-        how: format!("{} ran {} before the end and gave no result", if jobs.len() == 1 { "the job" } else { "the jobs" }, words::duration(lost as f64)),
+        how: format!(
+            "{} ran {} before the end and gave no result",
+            if jobs.len() == 1 { "the job" } else { "the jobs" },
+            words::duration(lost as f64)
+        ),
     };
     finding.advice = advice(ctx, end, root, message);
     Some(finding)
@@ -155,7 +196,34 @@ fn cancel_words(message: &str) -> String {
 fn failed_stages<'a>(ctx: &Context<'a>, job: JobId) -> impl Iterator<Item = StageKey> + use<'a> {
     let run = ctx.run;
     let ids: Vec<StageId> = run.jobs.get(&job).map(|job| job.stage_ids.clone()).unwrap_or_default();
-    run.stages.iter().filter(move |(key, stage)| stage.failure_reason.is_some() && ids.contains(&key.stage_id)).map(|(key, _)| *key)
+    run.stages
+        .iter()
+        .filter(move |(key, stage)| stage.failure_reason.is_some() && ids.contains(&key.stage_id))
+        .map(|(key, _)| *key)
+}
+
+/// What failed because the context was shut down: executors that died in the last moments, and stages whose tasks found
+/// their file system closed by the shutdown.
+fn went_down_with(ctx: &Context<'_>, job: &Job) -> Vec<Subject> {
+    /// A cluster manager that ends an application kills its executors first; the driver notices within seconds.
+    const CLOSING_MS: u64 = 5_000;
+    let Some(end) = job.completed_at else { return Vec::new() };
+    let executors = ctx
+        .run
+        .worker_executors()
+        .filter(|executor| executor.removed_at.is_some_and(|at| at <= end && end.since(at).0 <= CLOSING_MS))
+        .map(|executor| Subject::executor(&executor.id));
+    let stages = job.stage_ids.iter().flat_map(|&id| {
+        let all = StageKey { stage_id: id, attempt: 0 }..=StageKey { stage_id: id, attempt: u32::MAX };
+        ctx.run.stages.range(all).map(|(key, _)| *key)
+    });
+    let closed = |key: &StageKey| {
+        let mut own = ctx.run.failures.iter().filter(|failure| failure.stage == *key).peekable();
+        own.peek().is_some()
+            && own.all(|failure| RootCause::of_failure(failure).message.starts_with("Filesystem closed"))
+    };
+    let stages = stages.filter(closed).map(|key| Subject::stage(key).named(ctx.stage_name(key)));
+    executors.chain(stages).collect()
 }
 
 /// The executor of `Lost task 1.3 in stage 3.0 (TID 44) (host executor 9): ExecutorLostFailure (executor 9 exited ...`.
@@ -171,9 +239,10 @@ fn time_of(ctx: &Context<'_>, job: &Job) -> u64 {
 }
 
 fn core_of(ctx: &Context<'_>, job: JobId) -> u64 {
-    let own = ctx.features.stages.values().filter(|summary| {
-        ctx.run.stages.get(&summary.key).is_some_and(|stage| stage.job_ids.first() == Some(&job))
-    });
+    let own =
+        ctx.features.stages.values().filter(|summary| {
+            ctx.run.stages.get(&summary.key).is_some_and(|stage| stage.job_ids.first() == Some(&job))
+        });
     own.map(emberscope_extract::features::StageSummary::task_ms).fold(0, u64::saturating_add)
 }
 
@@ -210,7 +279,8 @@ fn advice(ctx: &Context<'_>, end: End, root: &RootCause, message: &str) -> Vec<A
              worked on; the stage's call site shows which action it was.",
         ));
     }
-    let site = ctx.run.jobs.values().filter(|job| matches!(&job.result, Some(JobResult::Failed(text)) if text == message));
+    let site =
+        ctx.run.jobs.values().filter(|job| matches!(&job.result, Some(JobResult::Failed(text)) if text == message));
     if let Some(name) = site.map(|job| job_name(ctx, job)).find(|name| !name.is_empty()) {
         all.push(Advice::text(format!("The action that started it: {name}.")));
     }
@@ -222,8 +292,13 @@ fn failed_queries(ctx: &Context<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (id, sql) in &ctx.run.sql_executions {
         let Some(error) = sql.error_message.as_deref().filter(|error| !error.is_empty()) else { continue };
-        let job_tells = sql.job_ids.iter().any(|id| matches!(ctx.run.jobs.get(id).and_then(|job| job.result.as_ref()), Some(JobResult::Failed(_))));
-        let nested = sql.root_id.is_some_and(|root| root != *id && ctx.run.sql_executions.get(&root).is_some_and(|root| root.failed() == Some(true)));
+        let job_tells = sql
+            .job_ids
+            .iter()
+            .any(|id| matches!(ctx.run.jobs.get(id).and_then(|job| job.result.as_ref()), Some(JobResult::Failed(_))));
+        let nested = sql.root_id.is_some_and(|root| {
+            root != *id && ctx.run.sql_executions.get(&root).is_some_and(|root| root.failed() == Some(true))
+        });
         if job_tells || nested || end_of(error) != Some(End::Failed) {
             continue;
         }
@@ -271,7 +346,8 @@ fn no_end(ctx: &Context<'_>) -> Option<Finding> {
     let run = ctx.run;
     let in_progress = run.sources.iter().any(|source| source.path.trim_end_matches('/').ends_with(".inprogress"));
     let truncated = run.sources.iter().any(|source| source.truncated);
-    let open: Vec<JobId> = run.jobs.values().filter(|job| job.result.is_none() && job.completed_at.is_none()).map(|job| job.id).collect();
+    let open: Vec<JobId> =
+        run.jobs.values().filter(|job| job.result.is_none() && job.completed_at.is_none()).map(|job| job.id).collect();
     // Nothing was under way: the application may simply not have been stopped properly, or was taken between two jobs.
     if in_progress && !truncated && open.is_empty() {
         return None;
@@ -285,7 +361,9 @@ fn no_end(ctx: &Context<'_>) -> Option<Finding> {
         Problem::JobFailure,
         if open.is_empty() { 0.2 } else { 0.3 },
         Subject::run(),
-        format!("the log has no end of the application ({doing} at its end): it was still running when the log was taken, or the driver died"),
+        format!(
+            "the log has no end of the application ({doing} at its end): it was still running when the log was taken, or the driver died"
+        ),
     );
     finding.more_subjects = open.iter().map(|&id| Subject::job(id)).collect();
     finding.evidence = vec![Evidence::number("open_jobs_count", open.len() as f64, Unit::Count)];
@@ -346,10 +424,16 @@ mod tests {
     #[test]
     fn a_cancelled_job_is_said_to_be_cancelled_and_is_no_failure() {
         for (message, expected) in [
-            ("Job 0 cancelled because SparkContext was shut down", "it was running when the SparkContext was shut down"),
+            (
+                "Job 0 cancelled because SparkContext was shut down",
+                "it was running when the SparkContext was shut down",
+            ),
             ("Job 0 cancelled as part of cancellation of all jobs", "it was cancelled with all jobs"),
             ("Job 0 cancelled part of cancelled job group 7", "its job group was cancelled"),
-            ("[SPARK_JOB_CANCELLED] Job 0 cancelled by user SQLSTATE: XXKDA", "it was cancelled (Job 0 cancelled by user)"),
+            (
+                "[SPARK_JOB_CANCELLED] Job 0 cancelled by user SQLSTATE: XXKDA",
+                "it was cancelled (Job 0 cancelled by user)",
+            ),
         ] {
             let findings = check(&RULE, &ended_with(message));
             assert_eq!(findings[0].harm, Harm::LostWork, "{message}");
@@ -376,10 +460,14 @@ mod tests {
         let features = emberscope_extract::features::Features::of(&run);
         let settings = crate::settings::Settings::of_run(&run);
         let none = BTreeMap::new();
-        let Outcome::Found(findings) = (RULE.check)(&Context::new(&run, &features, &settings, &none)) else { panic!("found") };
+        let Outcome::Found(findings) = (RULE.check)(&Context::new(&run, &features, &settings, &none)) else {
+            panic!("found")
+        };
         assert_eq!(findings[0].harm, Harm::None);
         assert!(findings[0].confidence < 0.5);
-        assert!(findings[0].summary.contains("(job 0 was running at its end): it was still running when the log was taken, or the driver died"));
+        assert!(findings[0].summary.contains(
+            "(job 0 was running at its end): it was still running when the log was taken, or the driver died"
+        ));
     }
 
     #[test]

@@ -113,9 +113,7 @@ fn finding(ctx: &Context<'_>, limit: Limit, executors: &[Near<'_>], asked: Asked
     if !(worked as f64 / all as f64 >= ctx.threshold(&FLOOR)) {
         return None;
     }
-    let worst = executors.iter().max_by(|a, b| {
-        a.peak.cmp(&b.peak).then_with(|| b.executor.id.cmp(&a.executor.id))
-    })?;
+    let worst = executors.iter().max_by(|a, b| a.peak.cmp(&b.peak).then_with(|| b.executor.id.cmp(&a.executor.id)))?;
     let share = worst.peak as f64 / worst.limit.max(1) as f64;
     let others = match executors.len() {
         1 => String::new(),
@@ -194,7 +192,10 @@ fn container_advice(ctx: &Context<'_>, worst: &Near<'_>, asked: AskedMemory) -> 
         words::bytes(overhead as f64)
     );
     if let Some(python) = python {
-        text.push_str(&format!(" Python workers took {} of the peak, and no heap setting holds them.", words::bytes(python as f64)));
+        text.push_str(&format!(
+            " Python workers took {} of the peak, and no heap setting holds them.",
+            words::bytes(python as f64)
+        ));
     }
     let mut all = vec![Advice::text(text).set(deployment::overhead_key(ctx.run), words::spark_memory(new))];
     let heap_peak = worst.executor.peaks.get(TaskColumn::PeakJvmHeap);
@@ -211,10 +212,16 @@ fn container_advice(ctx: &Context<'_>, worst: &Near<'_>, asked: AskedMemory) -> 
 fn heap_advice(ctx: &Context<'_>, worst: &Near<'_>) -> Vec<Advice> {
     let new = worst.limit as f64 * 1.5;
     let mut all = vec![
-        Advice::text(format!("Raise the heap from {} by half, to {}.", words::bytes(worst.limit as f64), words::bytes(new)))
-            .set(deployment::heap_key(ctx.run), words::spark_memory(new)),
+        Advice::text(format!(
+            "Raise the heap from {} by half, to {}.",
+            words::bytes(worst.limit as f64),
+            words::bytes(new)
+        ))
+        .set(deployment::heap_key(ctx.run), words::spark_memory(new)),
     ];
-    if let Some(cores) = deployment::cores_per_executor(ctx.run).filter(|&cores| cores > 1 && !deployment::is_local(ctx.run)) {
+    if let Some(cores) =
+        deployment::cores_per_executor(ctx.run).filter(|&cores| cores > 1 && !deployment::is_local(ctx.run))
+    {
         all.push(
             Advice::text(format!("Or let {} instead of {cores} tasks share it.", cores / 2))
                 .set("spark.executor.cores", (cores / 2).to_string()),
@@ -249,7 +256,10 @@ mod tests {
 
     #[test]
     fn a_process_at_95_percent_of_its_container_is_a_risk() {
-        let findings = check(&RULE, &peaks(&[(TaskColumn::PeakTreeJvmRss, 3_300 * MIB), (TaskColumn::PeakTreePythonRss, 1_000 * MIB)], 0));
+        let findings = check(
+            &RULE,
+            &peaks(&[(TaskColumn::PeakTreeJvmRss, 3_300 * MIB), (TaskColumn::PeakTreePythonRss, 1_000 * MIB)], 0),
+        );
         assert_eq!(findings[0].harm, Harm::RiskOfFailure);
         // 4,300 MiB x 1.2 = 5,160 MiB less 4,096 MiB of heap.
         assert_eq!(findings[0].advice[0].config["spark.executor.memoryOverhead"], "1064m");

@@ -43,7 +43,7 @@ fn check(ctx: &Context<'_>) -> Outcome {
         return Outcome::missing("when executors came");
     }
     let Some(first_launch) = ctx.features.timeline.first_launch else { return Outcome::missing("tasks with times") };
-    let first = first_wait(ctx.run, first_launch).map_or(0.0, |ms| (ms as f64 - ctx.threshold(&USUAL)).max(0.0));
+    let first = first_wait(ctx, first_launch).map_or(0.0, |ms| (ms as f64 - ctx.threshold(&USUAL)).max(0.0));
     let further = ramp(ctx);
     let total = first + further;
     if ctx.below_floor(total, &FLOOR) {
@@ -53,14 +53,21 @@ fn check(ctx: &Context<'_>) -> Outcome {
 }
 
 /// From the application's start to its first executor, when the driver was waiting for it; `None` when it was not.
-fn first_wait(run: &Run, first_launch: Timestamp) -> Option<u64> {
+fn first_wait(ctx: &Context<'_>, first_launch: Timestamp) -> Option<u64> {
+    let run = ctx.run;
     let start = run.application.start()?;
     let came: Vec<Timestamp> = run.worker_executors().filter_map(|executor| executor.added_at).collect();
     let first = came.iter().copied().min()?.min(first_launch);
     let submitted = run.stages.values().filter_map(|stage| stage.submitted_at).min().unwrap_or(first_launch);
+    // A fixed number of executors is asked for at the start; dynamic allocation may ask for the first when a task needs it,
+    // and a person may not have wanted anything before.
+    let asked_at_start =
+        ctx.settings.boolean("spark.dynamicAllocation.enabled") == Some(false) && !deployment::is_interactive(run);
     if submitted <= first {
-        // A stage was ready: from the start on, as the executors were asked for then.
-        return Some(first.since(start).0);
+        return Some(first.since(if asked_at_start { start } else { submitted.max(start) }).0);
+    }
+    if !asked_at_start {
+        return None;
     }
     // Spark waits for most of the executors before the first stage: the last one that came before it is what it waited for.
     let awaited = came.iter().copied().filter(|&at| at <= submitted).max()?;
@@ -122,7 +129,10 @@ fn finding(ctx: &Context<'_>, first: f64, further: f64, first_launch: Timestamp)
     let start = ctx.run.application.start();
     let came = ctx.run.worker_executors().filter_map(|executor| executor.added_at).min();
     if let (Some(start), Some(came)) = (start, came) {
-        finding.evidence.push(Evidence::number("first_executor_after_ms", came.since(start).0 as f64, Unit::Ms).over(ctx.threshold(&USUAL)));
+        finding.evidence.push(
+            Evidence::number("first_executor_after_ms", came.since(start).0 as f64, Unit::Ms)
+                .over(ctx.threshold(&USUAL)),
+        );
     }
     if let Some(start) = start {
         finding.evidence.push(Evidence::number("first_task_after_ms", first_launch.since(start).0 as f64, Unit::Ms));
@@ -164,7 +174,8 @@ fn advice(ctx: &Context<'_>, first: f64, further: f64) -> Vec<Advice> {
     }
     if further > 0.0 && ctx.settings.boolean("spark.dynamicAllocation.enabled") == Some(true) {
         let most = ctx.run.worker_executors().count().min(
-            usize::try_from(ctx.settings.integer("spark.dynamicAllocation.maxExecutors").unwrap_or(i64::MAX)).unwrap_or(usize::MAX),
+            usize::try_from(ctx.settings.integer("spark.dynamicAllocation.maxExecutors").unwrap_or(i64::MAX))
+                .unwrap_or(usize::MAX),
         );
         let initial = ctx
             .settings
@@ -224,6 +235,21 @@ mod tests {
     }
 
     #[test]
+    fn a_shell_that_asks_for_executors_with_its_first_action_waits_from_then_on() {
+        let shell = |ready: i64| {
+            first_after(60_000).with(move |run| {
+                run.application.name = Some("Spark shell".to_owned());
+                if let Some(stage) = run.stages.values_mut().next() {
+                    stage.submitted_at = Some(Timestamp(START + ready));
+                }
+            })
+        };
+        assert_eq!(check(&RULE, &shell(50_000)), []);
+        // 60 s less 20 s less the usual 15 s.
+        assert_eq!(check(&RULE, &shell(20_000))[0].savings.wall_clock_ms, Some(25_000));
+    }
+
+    #[test]
     fn a_driver_that_reads_files_for_a_minute_did_not_wait_for_executors() {
         let mut builder = run().set("spark.master", "yarn").executor_at("1", 2, 30_000);
         builder.now = 90_000;
@@ -237,7 +263,11 @@ mod tests {
     fn executors_that_come_late_to_a_long_stage_cost_its_time() {
         // 20 tasks of 20 s. Executor 1 (2 cores) is there from the start, executor 2 (2 cores) from 60 s on: 6 tasks are done
         // by then, the other 14 take 4 rounds on 4 cores, to 140 s; the last launch is at 120 s.
-        let mut builder = run().set("spark.master", "yarn").set("spark.dynamicAllocation.enabled", "true").executor("1", 2).executor_at("2", 2, 60_000);
+        let mut builder = run()
+            .set("spark.master", "yarn")
+            .set("spark.dynamicAllocation.enabled", "true")
+            .executor("1", 2)
+            .executor_at("2", 2, 60_000);
         builder = builder.stage(0, |stage| {
             for partition in 0..6 {
                 stage.task(partition).duration_ms(20_000).on("1");

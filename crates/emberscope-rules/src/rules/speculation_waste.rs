@@ -12,7 +12,7 @@ pub(super) static RULE: Rule = Rule {
     problem: Problem::SpeculationWaste,
     summary: "Speculative copies of tasks were started and mostly lost against the original.",
     documentation: include_str!("speculation_waste.md"),
-    thresholds: &[FLOOR, WON_SHARE],
+    thresholds: &[FLOOR, WON_SHARE, MIN_COPIES],
     explained_by: &[],
     check,
 };
@@ -29,6 +29,13 @@ const WON_SHARE: Threshold = Threshold {
     value: 0.5,
     unit: Unit::Ratio,
     reason: "share of copies that won below which speculation guesses wrong more often than right. Set by judgement",
+};
+
+const MIN_COPIES: Threshold = Threshold {
+    name: "min_copies",
+    value: 3.0,
+    unit: Unit::Count,
+    reason: "copies that were started: one that lost proves nothing about the settings. Set by judgement",
 };
 
 #[derive(Default)]
@@ -71,7 +78,10 @@ fn check(ctx: &Context<'_>) -> Outcome {
     let copies = all.won + all.lost;
     let task_ms = ctx.features.timeline.task_ms.max(1);
     let share = all.lost_ms as f64 / task_ms as f64;
-    if copies == 0 || !(share >= ctx.threshold(&FLOOR)) || all.won as f64 / copies as f64 >= ctx.threshold(&WON_SHARE) {
+    if !(copies as f64 >= ctx.threshold(&MIN_COPIES))
+        || !(share >= ctx.threshold(&FLOOR))
+        || all.won as f64 / copies as f64 >= ctx.threshold(&WON_SHARE)
+    {
         return Outcome::Clear;
     }
     stages.sort_by_key(|&(ms, key)| (std::cmp::Reverse(ms), key));
@@ -92,7 +102,8 @@ fn finding(ctx: &Context<'_>, copies: &Copies, share: f64, wall: f64, stages: &[
             words::percent(share)
         ),
     );
-    finding.more_subjects = stages.iter().take(10).map(|&(_, key)| Subject::stage(key).named(ctx.stage_name(key))).collect();
+    finding.more_subjects =
+        stages.iter().take(10).map(|&(_, key)| Subject::stage(key).named(ctx.stage_name(key))).collect();
     finding.evidence = vec![
         Evidence::number("speculative_copies_count", total as f64, Unit::Count),
         Evidence::number("speculative_copies_killed_count", copies.lost as f64, Unit::Count),
@@ -170,9 +181,15 @@ mod tests {
 
     #[test]
     fn a_copy_or_two_cost_nothing() {
-        // 2 x 5 s are 10 s of 210 s, 4.8 %; 3 x 5 s are 15 of 215, 7 %.
-        assert_eq!(check(&RULE, &copies(2, 0)), []);
-        assert_eq!(check(&RULE, &copies(3, 0)).len(), 1);
+        // With one winner, 2 x 5 s are 10 s of 215 s, 4.7 %; 3 x 5 s are 15 of 220, 6.8 %.
+        assert_eq!(check(&RULE, &copies(2, 1)), []);
+        assert_eq!(check(&RULE, &copies(3, 1)).len(), 1);
+        // One copy alone proves nothing however long it worked.
+        let one = run().executor("1", 4).stage(0, |stage| {
+            stage.task(0).duration_ms(50_000);
+            stage.task(0).duration_ms(40_000).killed().set(TaskColumn::Speculative, 1);
+        });
+        assert_eq!(check(&RULE, &one), []);
     }
 
     #[test]

@@ -87,7 +87,9 @@ fn finding(ctx: &Context<'_>, fetches: &[FailedTasks], attempts: &BTreeMap<Stage
         match failures_count {
             0 => format!("{again} (first {first}), doing {} of work anew", words::duration(loss.core_ms)),
             1 => format!("1 task of stage {first} could not fetch shuffle data; {again}"),
-            many => format!("{} tasks, first in stage {first}, could not fetch shuffle data; {again}", words::count(many)),
+            many => {
+                format!("{} tasks, first in stage {first}, could not fetch shuffle data; {again}", words::count(many))
+            }
         },
     );
     finding.more_subjects =
@@ -95,6 +97,8 @@ fn finding(ctx: &Context<'_>, fetches: &[FailedTasks], attempts: &BTreeMap<Stage
     let gone = gone_with_shuffle_data(ctx, fetches);
     finding.more_subjects.extend(gone.iter().map(Subject::executor));
     finding.harm = if last_chance { Harm::RiskOfFailure } else { Harm::LostWork };
+    finding.causes =
+        fetches.iter().filter_map(|group| group.cause(ctx.run)).map(|f| RootCause::of_failure(f).key()).collect();
     finding.because = root.map(|root| root.sentence());
     finding.evidence = vec![
         Evidence::number("fetch_failures_count", failures_count as f64, Unit::Count),
@@ -145,13 +149,18 @@ fn advice(ctx: &Context<'_>, gone: &[ExecutorId]) -> Vec<Advice> {
         reason.is_some_and(|reason| failures::departure(reason) == Departure::Intended)
     });
     let service = ctx.settings.boolean("spark.shuffle.service.enabled");
-    if intended && service != Some(true) && ctx.settings.boolean("spark.dynamicAllocation.shuffleTracking.enabled") == Some(false) {
+    if intended
+        && service != Some(true)
+        && ctx.settings.boolean("spark.dynamicAllocation.shuffleTracking.enabled") == Some(false)
+    {
         all.push(
             Advice::text("Dynamic allocation gave back executors whose shuffle files were still wanted: let it keep track of them.")
                 .set("spark.dynamicAllocation.shuffleTracking.enabled", "true"),
         );
     }
-    if service == Some(false) && matches!(deployment::manager(ctx.run), Manager::Yarn | Manager::Standalone | Manager::Unknown) {
+    if service == Some(false)
+        && matches!(deployment::manager(ctx.run), Manager::Yarn | Manager::Standalone | Manager::Unknown)
+    {
         all.push(
             Advice::text(
                 "An external shuffle service keeps shuffle files when their executor goes: it has to run on the hosts \
@@ -160,7 +169,9 @@ fn advice(ctx: &Context<'_>, gone: &[ExecutorId]) -> Vec<Advice> {
             .set("spark.shuffle.service.enabled", "true"),
         );
     }
-    if deployment::manager(ctx.run) == Manager::Kubernetes && ctx.settings.boolean("spark.storage.decommission.shuffleBlocks.enabled") != Some(true) {
+    if deployment::manager(ctx.run) == Manager::Kubernetes
+        && ctx.settings.boolean("spark.storage.decommission.shuffleBlocks.enabled") != Some(true)
+    {
         all.push(
             Advice::text("Let executors that are taken away hand their shuffle files on first (Spark 3.1 on).")
                 .set("spark.decommission.enabled", "true")
@@ -183,21 +194,37 @@ mod tests {
     /// stage 0 are made again, then stage 1 runs its 4 partitions.
     fn retried(again_ms: u64) -> RunBuilder {
         let mut builder = run().set("spark.master", "yarn").executor("1", 2).executor("2", 2);
-        let failure = builder.failure(TaskEndKind::FetchFailed, "", "org.apache.spark.shuffle.FetchFailedException: Failed to connect to h2/10.0.0.2:7337", None);
+        let failure = builder.failure(
+            TaskEndKind::FetchFailed,
+            "",
+            "org.apache.spark.shuffle.FetchFailedException: Failed to connect to h2/10.0.0.2:7337",
+            None,
+        );
         builder
-            .stage(0, |stage| (0..8).for_each(|partition| {
-                stage.task(partition).duration_ms(4_000);
-            }))
+            .stage(0, |stage| {
+                (0..8).for_each(|partition| {
+                    stage.task(partition).duration_ms(4_000);
+                })
+            })
             .removed("2", 8_000, "Executor Process Lost")
             .stage(1, |stage| {
-                stage.task(0).duration_ms(1_000).on("1").fails(failure).status(TaskStatus::Failed, TaskEndKind::FetchFailed);
+                stage
+                    .task(0)
+                    .duration_ms(1_000)
+                    .on("1")
+                    .fails(failure)
+                    .status(TaskStatus::Failed, TaskEndKind::FetchFailed);
             })
-            .stage_attempt(0, 1, |stage| (4..8).for_each(|partition| {
-                stage.task(partition).duration_ms(again_ms).on("1").set(TaskColumn::PartitionId, partition);
-            }))
-            .stage_attempt(1, 1, |stage| (0..4).for_each(|partition| {
-                stage.task(partition).duration_ms(1_000).on("1").set(TaskColumn::PartitionId, partition);
-            }))
+            .stage_attempt(0, 1, |stage| {
+                (4..8).for_each(|partition| {
+                    stage.task(partition).duration_ms(again_ms).on("1").set(TaskColumn::PartitionId, partition);
+                })
+            })
+            .stage_attempt(1, 1, |stage| {
+                (0..4).for_each(|partition| {
+                    stage.task(partition).duration_ms(1_000).on("1").set(TaskColumn::PartitionId, partition);
+                })
+            })
     }
 
     #[test]

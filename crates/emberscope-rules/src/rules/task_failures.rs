@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use emberscope_run::{StageKey, TaskColumn, TaskEndKind, Unit};
 
+use crate::deployment;
 use crate::failures::{self, FailedTasks, Loss};
 use crate::finding::{Advice, Evidence, Finding, Harm, Savings, Subject};
 use crate::problem::Problem;
@@ -17,7 +18,7 @@ pub(super) static RULE: Rule = Rule {
     summary: "Tasks failed and were tried again, by their root cause.",
     documentation: include_str!("task_failures.md"),
     thresholds: &[FLOOR],
-    explained_by: &[Problem::ExecutorOom, Problem::ExecutorLoss],
+    explained_by: &[Problem::ExecutorOom, Problem::ExecutorLoss, Problem::JobFailure],
     check,
 };
 
@@ -57,7 +58,7 @@ fn finding(ctx: &Context<'_>, cause: &Cause) -> Option<Finding> {
     let stages: BTreeSet<StageKey> = cause.groups.iter().map(|group| group.stage).collect();
     let loss = loss(ctx, cause, &stages);
     let count: u64 = cause.groups.iter().map(|group| group.count).sum();
-    let allowed = ctx.settings.integer("spark.task.maxFailures").filter(|&allowed| allowed > 0).map_or(4, |n| n as u64);
+    let allowed = allowed_failures(ctx);
     let most = cause.groups.iter().map(|group| group.most_attempts).max().unwrap_or(0);
     let last_chance = cause.kind == TaskEndKind::ExceptionFailure && allowed > 1 && most + 1 >= allowed;
     let excluded = excluded_after(ctx, cause);
@@ -65,7 +66,11 @@ fn finding(ctx: &Context<'_>, cause: &Cause) -> Option<Finding> {
         return None;
     }
     let first = cause.groups.iter().min_by_key(|group| group.first.0)?;
-    let attempts = if count == 1 { "1 task attempt failed".to_owned() } else { format!("{} task attempts failed", words::count(count)) };
+    let attempts = if count == 1 {
+        "1 task attempt failed".to_owned()
+    } else {
+        format!("{} task attempts failed", words::count(count))
+    };
     let place = match stages.len() {
         1 => format!("in stage {}", first.stage),
         several => format!("in {several} stage attempts, first in {}", first.stage),
@@ -74,7 +79,12 @@ fn finding(ctx: &Context<'_>, cause: &Cause) -> Option<Finding> {
         Problem::TaskFailures,
         0.95,
         Subject::stage(first.stage).named(ctx.stage_name(first.stage)),
-        format!("{attempts} {place} with {}{}", root_words(cause), executors_words(cause, ctx)),
+        format!(
+            "{attempts} {place} with {}{}{}",
+            root_words(cause),
+            executors_words(cause, ctx),
+            excluded_words(&excluded)
+        ),
     );
     finding.subject.partition = (count == 1 || partitions_of(cause) == 1).then_some(first.first.1);
     finding.more_subjects = stages
@@ -87,6 +97,7 @@ fn finding(ctx: &Context<'_>, cause: &Cause) -> Option<Finding> {
         finding.more_subjects.extend(lost.iter().map(Subject::executor));
     }
     finding.harm = if last_chance { Harm::RiskOfFailure } else { Harm::LostWork };
+    finding.causes = [cause.root.key()].into();
     finding.because = Some(cause.root.sentence()).filter(|sentence| !sentence.is_empty());
     finding.evidence = vec![
         Evidence::number("failed_tasks_count", count as f64, Unit::Count),
@@ -97,7 +108,9 @@ fn finding(ctx: &Context<'_>, cause: &Cause) -> Option<Finding> {
         finding.evidence.push(Evidence::text(if frame.user { "user_frame" } else { "frame" }, frame.text.clone()));
     }
     if most > 0 {
-        finding.evidence.push(Evidence::number("failures_of_one_partition_count", most as f64, Unit::Count).over(allowed as f64));
+        finding
+            .evidence
+            .push(Evidence::number("failures_of_one_partition_count", most as f64, Unit::Count).over(allowed as f64));
     }
     if !excluded.is_empty() {
         finding.evidence.push(Evidence::number("executors_excluded_count", excluded.len() as f64, Unit::Count));
@@ -131,6 +144,16 @@ fn loss(ctx: &Context<'_>, cause: &Cause, stages: &BTreeSet<StageKey>) -> Loss {
     loss
 }
 
+/// Attempts that a partition has: `spark.task.maxFailures`, or 1 in local mode unless `local[n, m]` says otherwise.
+fn allowed_failures(ctx: &Context<'_>) -> u64 {
+    if deployment::is_local(ctx.run) {
+        let master = ctx.run.environment.spark.get("spark.master").unwrap_or_default();
+        let given = master.trim_end_matches(']').split_once(',').and_then(|(_, failures)| failures.trim().parse().ok());
+        return given.unwrap_or(1);
+    }
+    ctx.settings.integer("spark.task.maxFailures").filter(|&allowed| allowed > 0).map_or(4, |allowed| allowed as u64)
+}
+
 fn partitions_of(cause: &Cause) -> usize {
     cause.groups.iter().map(|group| (group.stage, group.first.1)).collect::<BTreeSet<_>>().len().max(
         // A group remembers its first partition only: several attempts with few repeats are several partitions.
@@ -154,6 +177,16 @@ fn executors_words(cause: &Cause, ctx: &Context<'_>) -> String {
     }
 }
 
+fn excluded_words(excluded: &BTreeSet<String>) -> String {
+    let ids: Vec<&str> = excluded.iter().map(String::as_str).collect();
+    match ids.as_slice() {
+        [] => String::new(),
+        [one] => format!("; executor {one} was excluded for it"),
+        few if few.len() <= 4 => format!("; executors {} were excluded for it", few.join(", ")),
+        many => format!("; {} executors were excluded for it", many.len()),
+    }
+}
+
 fn one_executor<'a>(cause: &'a Cause, ctx: &Context<'_>) -> Option<&'a emberscope_run::ExecutorId> {
     /// Failures that are all on one executor by chance are common below this.
     const AT_LEAST: u64 = 3;
@@ -173,7 +206,9 @@ fn excluded_after(ctx: &Context<'_>, cause: &Cause) -> BTreeSet<String> {
         .executors
         .values()
         .filter(|executor| executors.contains(&executor.id))
-        .filter(|executor| executor.exclusions.iter().any(|exclusion| exclusion.stage.is_none_or(|key| stages.contains(&key))))
+        .filter(|executor| {
+            executor.exclusions.iter().any(|exclusion| exclusion.stage.is_none_or(|key| stages.contains(&key)))
+        })
         .map(|executor| executor.id.to_string())
         .collect()
 }
@@ -240,7 +275,8 @@ mod tests {
     use crate::testing::{RunBuilder, check, outcome, run};
     use crate::testing_failures::Fail;
 
-    const STACK: &str = "java.lang.IllegalStateException: row 17\n\tat com.acme.Parse$.row(Parse.scala:8)\n\tat scala.X.y(X.scala:1)";
+    const STACK: &str =
+        "java.lang.IllegalStateException: row 17\n\tat com.acme.Parse$.row(Parse.scala:8)\n\tat scala.X.y(X.scala:1)";
 
     /// Two executors of 2 cores and 40 partitions of 1 s; `fails` of them fail once, after 1 s, with messages of their own.
     fn failing(fails: u64) -> RunBuilder {
@@ -248,7 +284,12 @@ mod tests {
         let failures: Vec<u64> = (0..fails)
             .map(|row| {
                 let message = format!("row {row}");
-                builder.failure(TaskEndKind::ExceptionFailure, "java.lang.IllegalStateException", &message, Some(&STACK.replace("row 17", &message)))
+                builder.failure(
+                    TaskEndKind::ExceptionFailure,
+                    "java.lang.IllegalStateException",
+                    &message,
+                    Some(&STACK.replace("row 17", &message)),
+                )
             })
             .collect();
         builder.stage(0, move |stage| {
@@ -266,8 +307,15 @@ mod tests {
         let findings = check(&RULE, &failing(20));
         assert_eq!(findings.len(), 1);
         let finding = &findings[0];
-        assert_eq!(finding.because.as_deref(), Some("IllegalStateException: row 0, at com.acme.Parse$.row(Parse.scala:8)"));
-        assert!(finding.summary.starts_with("20 task attempts failed in stage 0.0 with IllegalStateException"), "{}", finding.summary);
+        assert_eq!(
+            finding.because.as_deref(),
+            Some("IllegalStateException: row 0, at com.acme.Parse$.row(Parse.scala:8)")
+        );
+        assert!(
+            finding.summary.starts_with("20 task attempts failed in stage 0.0 with IllegalStateException"),
+            "{}",
+            finding.summary
+        );
         // 20 attempts of 1 s on 4 slots.
         assert_eq!(finding.savings.core_ms, Some(20_000));
         assert_eq!(finding.savings.wall_clock_ms, Some(5_000));
@@ -285,13 +333,19 @@ mod tests {
     #[test]
     fn a_partition_at_its_last_attempt_is_told_however_small() {
         let mut builder = run().executor("1", 4);
-        let failure = builder.failure(TaskEndKind::ExceptionFailure, "java.lang.IllegalStateException", "row 17", Some(STACK));
-        let findings = check(&RULE, &builder.stage(0, |stage| {
-            (0..3).for_each(|_| {
-                stage.task(0).duration_ms(10).fails(failure);
-            });
-            stage.task(0).duration_ms(10);
-        }).idle(3_600_000));
+        let failure =
+            builder.failure(TaskEndKind::ExceptionFailure, "java.lang.IllegalStateException", "row 17", Some(STACK));
+        let findings = check(
+            &RULE,
+            &builder
+                .stage(0, |stage| {
+                    (0..3).for_each(|_| {
+                        stage.task(0).duration_ms(10).fails(failure);
+                    });
+                    stage.task(0).duration_ms(10);
+                })
+                .idle(3_600_000),
+        );
         assert_eq!(findings.len(), 1);
         assert_eq!(findings[0].harm, Harm::RiskOfFailure);
         assert_eq!(findings[0].subject.partition, Some(0));
@@ -300,16 +354,20 @@ mod tests {
     #[test]
     fn failures_on_one_of_several_executors_point_at_its_host() {
         let mut builder = run().executor("1", 2).executor("2", 2);
-        let failure = builder.failure(TaskEndKind::ExceptionFailure, "java.io.IOException", "No space left on device", None);
-        let findings = check(&RULE, &builder.stage(0, |stage| {
-            (0..4).for_each(|partition| {
-                stage.task(partition).duration_ms(1_000).on("2").fails(failure);
-            });
-            (0..4).for_each(|partition| {
-                stage.task(partition).duration_ms(1_000).on("1");
-            });
-            stage.task(4).duration_ms(1_000).on("2");
-        }));
+        let failure =
+            builder.failure(TaskEndKind::ExceptionFailure, "java.io.IOException", "No space left on device", None);
+        let findings = check(
+            &RULE,
+            &builder.stage(0, |stage| {
+                (0..4).for_each(|partition| {
+                    stage.task(partition).duration_ms(1_000).on("2").fails(failure);
+                });
+                (0..4).for_each(|partition| {
+                    stage.task(partition).duration_ms(1_000).on("1");
+                });
+                stage.task(4).duration_ms(1_000).on("2");
+            }),
+        );
         assert!(findings[0].summary.ends_with("; all on executor 2"), "{}", findings[0].summary);
         assert!(findings[0].advice.iter().any(|advice| advice.config.contains_key("spark.excludeOnFailure.enabled")));
     }

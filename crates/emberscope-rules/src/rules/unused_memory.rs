@@ -2,7 +2,7 @@
 
 use emberscope_run::{TaskColumn, Unit};
 
-use crate::deployment;
+use crate::deployment::{self, Manager};
 use crate::finding::{Advice, Evidence, Finding, Savings, Subject};
 use crate::problem::Problem;
 use crate::rule::{Context, Outcome, Rule, Threshold};
@@ -71,7 +71,9 @@ fn check(ctx: &Context<'_>) -> Outcome {
     }
     // The largest user may be among those that do not say.
     if (peaks.len() as u64) * 2 <= lived || peaks.is_empty() {
-        return Outcome::missing("peak memory of most executors (spark.eventLog.logStageExecutorMetrics, Spark 3.0 on)");
+        return Outcome::missing(
+            "peak memory of most executors (spark.eventLog.logStageExecutorMetrics, Spark 3.0 on)",
+        );
     }
     let Some(&peak) = peaks.iter().max() else { return Outcome::Clear };
     let new = (peak as f64 * ctx.threshold(&MARGIN)).max(LEAST_HEAP);
@@ -83,9 +85,10 @@ fn check(ctx: &Context<'_>) -> Outcome {
 }
 
 fn finding(ctx: &Context<'_>, heap: u64, peak: u64, new: f64, life_ms: u64, known: usize) -> Finding {
-    // Whole GiB where the heap is large: nobody asks for 7,313 MiB.
+    // Whole GiB where the heap is large, else quarters: nobody asks for 7,313 MiB.
     let gib = 1_073_741_824.0;
-    let new = if new > 4.0 * gib { (new / gib).ceil() * gib } else { new };
+    let step = if new > 4.0 * gib { gib } else { gib / 4.0 };
+    let new = (new / step).ceil() * step;
     let mut finding = Finding::new(
         Problem::UnusedMemory,
         0.8,
@@ -117,15 +120,17 @@ fn finding(ctx: &Context<'_>, heap: u64, peak: u64, new: f64, life_ms: u64, know
         ),
     };
     let key = deployment::heap_key(ctx.run);
-    let mut advice = vec![
-        Advice::text(format!(
-            "Ask for {} of heap: the largest peak, {}, times {}, and at least 1 GiB.",
-            words::bytes(new),
-            words::bytes(peak as f64),
-            ctx.threshold(&MARGIN)
-        ))
-        .set(key, words::spark_memory(new)),
-    ];
+    let fits = Advice::text(format!(
+        "Ask for {} of heap: the largest peak, {}, times {}, and at least 1 GiB.",
+        words::bytes(new),
+        words::bytes(peak as f64),
+        ctx.threshold(&MARGIN)
+    ));
+    let mut advice = vec![if deployment::manager(ctx.run) == Manager::Databricks {
+        Advice::text("Databricks sizes the heap by the worker: choose a worker type with less memory for its cores.")
+    } else {
+        fits.set(key, words::spark_memory(new))
+    }];
     if let Some(cores) = deployment::cores_per_executor(ctx.run) {
         advice.push(Advice::text(format!(
             "Or keep the memory and use it: {cores} tasks at once never filled it, so the same executor can run more of them, \

@@ -40,14 +40,19 @@ impl DataSource {
     pub(crate) fn of(ctx: &Context<'_>, stage: &StageSummary) -> Self {
         let Some(attempt) = ctx.run.stages.get(&stage.key) else { return Self::Unknown };
         let has = |names: &[&str]| attempt.rdds.iter().any(|rdd| names.contains(&rdd.name.as_str()));
-        let sql = attempt.sql_execution_id.is_some() || has(&["ShuffledRowRDD", "FileScanRDD"]);
+        // Before Spark 2 a SQL exchange was an ordinary ShuffledRDD, within the exchange's scope.
+        let exchange =
+            attempt.rdds.iter().any(|rdd| rdd.scope.as_deref().is_some_and(|scope| scope.contains("Exchange")));
+        let sql_shuffle = exchange || has(&["ShuffledRowRDD", "CustomShuffledRowRDD"]);
+        let rdd_shuffle = !sql_shuffle && has(&["ShuffledRDD", "CoGroupedRDD", "SubtractedRDD"]);
+        let sql = sql_shuffle || attempt.sql_execution_id.is_some() || has(&["FileScanRDD"]);
         let shuffle_bytes = stage.sum(Metric::ShuffleReadBytes).unwrap_or(0);
         let shuffle_records = stage.sum(Metric::ShuffleReadRecords).unwrap_or(0);
         let input_bytes = stage.sum(Metric::InputBytes).unwrap_or(0);
         let cached = attempt.rdds.iter().any(|rdd| rdd.cached && rdd.cached_partitions > 0);
         let shuffles = shuffle_bytes > 0 || shuffle_records > 0;
         if shuffles && shuffle_bytes >= input_bytes {
-            return match (sql, attempt.num_tasks) {
+            return match (sql && !rdd_shuffle, attempt.num_tasks) {
                 (true, 1) if single_partition(ctx, stage.key) => Self::SqlSinglePartition,
                 (true, _) => Self::SqlShuffle,
                 (false, _) => Self::RddShuffle,
@@ -65,9 +70,9 @@ impl DataSource {
             if sql { Self::SqlScan } else { Self::RddInput }
         } else if has(&["ParallelCollectionRDD"]) {
             Self::Collection
-        } else if has(&["ShuffledRowRDD"]) {
+        } else if sql_shuffle {
             Self::SqlShuffle
-        } else if has(&["ShuffledRDD", "CoGroupedRDD"]) {
+        } else if rdd_shuffle {
             Self::RddShuffle
         } else {
             Self::Unknown

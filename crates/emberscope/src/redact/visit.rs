@@ -87,6 +87,7 @@ fn finding(redactor: &Redactor, finding: &mut Finding) {
         because,
         consequences,
         harm: _,
+        causes: _,
     } = finding;
     text(redactor, summary);
     text(redactor, how);
