@@ -184,6 +184,7 @@ pub(crate) fn saves(diagnosis: &Diagnosis, finding: &Finding) -> String {
             Harm::Failure => "work failed",
             Harm::LostWork => "work was lost",
             Harm::RiskOfFailure => "risk of failure",
+            Harm::None if finding.savings.wall_clock_ms.is_some() => "saves no time",
             Harm::None => "saving unknown",
         }
         .to_owned(),

@@ -182,7 +182,7 @@ impl Page {
         }
         self.subjects(finding);
         self.evidence(finding);
-        if !finding.savings.how.is_empty() && finding.savings.wall_clock_ms.is_some_and(|ms| ms > 0) {
+        if !finding.savings.how.is_empty() && finding.savings.wall_clock_ms.is_some() {
             self.labelled("estimate", &phrases::sentence(&finding.savings.how));
         }
         for (index, advice) in finding.advice.iter().enumerate() {
