@@ -96,9 +96,9 @@ impl Builder {
         }
     }
 
-    /// The executors on a host.
+    /// The executors on a host; the driver is none that could be excluded.
     pub(super) fn executors_of(&self, host: &str) -> Vec<CompactString> {
-        let on_host = |executor: &&emberscope_run::Executor| executor.host.as_deref() == Some(host);
+        let on_host = |executor: &&emberscope_run::Executor| executor.host.as_deref() == Some(host) && !executor.id.is_driver();
         self.run.executors.values().filter(on_host).map(|executor| executor.id.0.clone()).collect()
     }
 }
