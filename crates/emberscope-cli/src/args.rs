@@ -27,9 +27,20 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Diagnose(Diagnose),
+    #[cfg(feature = "tables")]
+    Extract(Extract),
     /// Explains a rule: what it looks for, its thresholds, what to do; without a name lists them all
     Rule {
         /// The rule's name, which is that of the problem it finds
+        name: Option<String>,
+    },
+    /// Explains a feature: a column of the feature tables; without a name lists them all
+    #[command(after_help = "Examples:
+  emberscope feature task_duration_p50_ms
+  emberscope feature jobs.task_duration_sum_ms
+  emberscope feature executors")]
+    Feature {
+        /// The feature's name, alone or behind its table's (jobs.job_duration_ms); or a table's name, for its features
         name: Option<String>,
     },
     /// Explains a problem of the vocabulary; without a name lists them all
@@ -102,6 +113,58 @@ pub(crate) struct Diagnose {
     /// Threads to use [default: EMBERSCOPE_THREADS, else one a core]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
+}
+
+/// Writes feature tables: one row a task, stage attempt, executor, job, SQL execution, plan node, micro-batch, run
+#[cfg(feature = "tables")]
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "Examples:
+  emberscope extract --out tables/ app.zstd
+  emberscope extract --out tables/ --tables tasks,stage_attempts --format csv logs/
+
+`emberscope feature` says what the columns mean.")]
+pub(crate) struct Extract {
+    /// Event logs, as for `diagnose`
+    #[arg(required = true, value_name = "INPUT")]
+    pub(crate) inputs: Vec<PathBuf>,
+    /// The folder for the files, one a table; files of the same names are replaced when the new ones are complete
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// Write these tables only
+    #[arg(long, value_name = "TABLE", value_delimiter = ',')]
+    pub(crate) tables: Vec<String>,
+    /// How to write them
+    #[arg(long, value_enum, default_value_t = TableFormat::Parquet)]
+    pub(crate) format: TableFormat,
+    /// Threads to use [default: EMBERSCOPE_THREADS, else one a core]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
+}
+
+/// How tables are written.
+#[cfg(feature = "tables")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TableFormat {
+    /// Apache Parquet
+    Parquet,
+    /// Comma-separated values, null is empty
+    Csv,
+    /// Arrow IPC
+    Arrow,
+    /// One JSON object a line
+    Ndjson,
+}
+
+#[cfg(feature = "tables")]
+impl From<TableFormat> for emberscope::tables::Format {
+    fn from(format: TableFormat) -> Self {
+        match format {
+            TableFormat::Parquet => Self::Parquet,
+            TableFormat::Csv => Self::Csv,
+            TableFormat::Arrow => Self::Arrow,
+            TableFormat::Ndjson => Self::Ndjson,
+        }
+    }
 }
 
 /// How a diagnosis is written.

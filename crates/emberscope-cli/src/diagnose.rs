@@ -29,8 +29,7 @@ pub(crate) fn diagnose(
     let (width, colour, bars) = (environment.width, environment.colour_out, environment.progress);
     let mut inputs = inputs::find(&args.inputs, environment.stdin, err)?;
 
-    let bytes = inputs.runs.iter().try_fold(0_u64, |sum, run| Some(sum.saturating_add(run.framed_bytes()?)));
-    let bar = progress::bar(bytes, bars);
+    let bar = progress::bar(inputs.bytes(), bars);
     let progress = |bytes: u64| bar.inc(bytes);
     let options = BatchOptions { threads, progress: Some(&progress), ..BatchOptions::default() };
     let mut diagnoses: Vec<Diagnosis> = Vec::new();

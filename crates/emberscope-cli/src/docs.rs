@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use emberscope::{Problem, RULES};
+use emberscope::{Problem, RULES, catalogue};
 
 use crate::explain::rule_page;
 use crate::output::{printable, write_file};
@@ -14,7 +14,11 @@ const NOTE: &str = "<!-- Made by `emberscope docs`; do not edit. -->\n\n";
 
 /// Every page by its path in the folder of the documentation.
 pub(crate) fn pages() -> Vec<(PathBuf, String)> {
-    let mut pages = vec![(PathBuf::from("problems.md"), problems()), (PathBuf::from("rules/README.md"), rules())];
+    let mut pages = vec![
+        (PathBuf::from("features.md"), catalogue::markdown()),
+        (PathBuf::from("problems.md"), problems()),
+        (PathBuf::from("rules/README.md"), rules()),
+    ];
     pages.extend(
         RULES
             .iter()

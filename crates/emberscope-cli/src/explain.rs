@@ -1,7 +1,8 @@
-//! `emberscope rule`, `problem` and `schema`: what the registries say of themselves.
+//! `emberscope rule`, `feature`, `problem` and `schema`: what the registries say of themselves.
 
 use std::io::Write;
 
+use emberscope::catalogue::{self, Feature, Table};
 use emberscope::suggest::did_you_mean;
 use emberscope::{Problem, RULES, Rule, Threshold, diagnosis_schema, report_schema};
 
@@ -25,6 +26,62 @@ pub(crate) fn rule(name: Option<&str>, out: &mut dyn Write, environment: &Enviro
     };
     write!(out, "{}", rule_page(rule))?;
     Ok(CLEAN)
+}
+
+/// Explains a feature or a table, or lists all features by table.
+pub(crate) fn feature(name: Option<&str>, out: &mut dyn Write, environment: &Environment) -> anyhow::Result<u8> {
+    let tables = match name.map(Table::from_name) {
+        None => Table::ALL.to_vec(),
+        Some(Some(table)) => vec![table],
+        Some(None) => Vec::new(),
+    };
+    for (index, table) in tables.iter().enumerate() {
+        let gap = if index == 0 { "" } else { "\n" };
+        writeln!(out, "{gap}{table}: {}\n", table.row())?;
+        let features = table.features();
+        list(features.iter().map(|feature| (feature.name.as_str(), feature.meaning.as_str())), out, environment)?;
+    }
+    let Some(name) = name.filter(|_| tables.is_empty()) else { return Ok(CLEAN) };
+    let features = catalogue::named(name);
+    if features.is_empty() {
+        // A name behind a table's is compared with such names, any other with the names alone.
+        let qualified: Vec<String> =
+            catalogue::all().map(|feature| format!("{}.{}", feature.table, feature.name)).collect();
+        let names: Vec<&str> = if name.contains('.') {
+            qualified.iter().map(String::as_str).collect()
+        } else {
+            let tables = Table::ALL.iter().map(|table| table.name());
+            tables.chain(catalogue::all().map(|feature| feature.name.as_str())).collect()
+        };
+        anyhow::bail!("unknown feature {name:?}{}; `emberscope feature` lists them", did_you_mean(name, names));
+    }
+    for (index, feature) in features.into_iter().enumerate() {
+        let gap = if index == 0 { "" } else { "\n" };
+        write!(out, "{gap}{}", feature_page(feature, environment))?;
+    }
+    Ok(CLEAN)
+}
+
+fn feature_page(feature: &Feature, environment: &Environment) -> String {
+    let unit = match feature.unit.symbol() {
+        "" => feature.kind.name().to_owned(),
+        symbol => format!("{symbol} ({})", feature.kind.name()),
+    };
+    let mut page = format!("{}\n", feature.name);
+    let facts = [
+        ("table", feature.table.name()),
+        ("meaning", feature.meaning.as_str()),
+        ("unit", unit.as_str()),
+        ("Spark", feature.spark_field.as_str()),
+        ("null", feature.null_meaning.as_str()),
+    ];
+    let width = environment.width.unwrap_or(100).clamp(80, 120).saturating_sub(12);
+    for (label, text) in facts {
+        for (index, line) in emberscope_report::wrap(text, width).iter().enumerate() {
+            page.push_str(&format!("  {:9} {line}\n", if index == 0 { label } else { "" }));
+        }
+    }
+    page
 }
 
 /// Explains a problem, or lists them.
@@ -65,40 +122,49 @@ fn list<'a>(
     Ok(())
 }
 
+/// Columns of pages, which are read in terminals and in files.
+const PAGE: usize = 100;
+
 /// The page of a rule, in Markdown that reads well as text.
 pub(crate) fn rule_page(rule: &Rule) -> String {
-    let mut page = format!("# {}\n\n{}\n\n{}\n", rule.problem, rule.summary, rule.documentation.trim());
+    let summary = emberscope_report::wrap(rule.summary, PAGE).join("\n");
+    let mut page = format!("# {}\n\n{summary}\n\n{}\n", rule.problem, rule.documentation.trim());
     page.push_str("\n## Thresholds\n\nSet them in the configuration file, for instance:\n\n```toml\n");
     if let Some(first) = rule.thresholds.first() {
         page.push_str(&format!("[rules.{}]\n{} = {}\n", rule.problem, first.name, first.value));
     }
     page.push_str("```\n");
     for threshold in rule.thresholds {
-        page.push_str(&format!("\n- `{}` = {}: {}.\n", threshold.name, valued(threshold), one_line(threshold.reason)));
+        let text = format!("`{}` = {}: {}.", threshold.name, valued(threshold), one_line(threshold.reason));
+        page.push_str(&format!("\n- {}\n", emberscope_report::wrap(&text, PAGE - 2).join("\n  ")));
     }
     if !rule.explained_by.is_empty() {
         let causes: Vec<&str> = rule.explained_by.iter().map(|problem| problem.name()).collect();
-        page.push_str(&format!(
-            "\n## Told with its cause\n\nWhen one of these is found on the same subject, this is told as its consequence: {}.\n",
+        let text = format!(
+            "When one of these is found on the same subject, this is told as its consequence: {}.",
             causes.join(", ")
-        ));
+        );
+        page.push_str(&format!("\n## Told with its cause\n\n{}\n", emberscope_report::wrap(&text, PAGE).join("\n")));
     }
     page
 }
 
 /// The page of a problem.
 pub(crate) fn problem_page(problem: Problem) -> String {
-    let mut page = format!("# {problem}\n\n{}\n\n", problem.meaning());
-    page.push_str(&format!("- subject: {}\n", problem.subject()));
-    page.push_str(&format!("- seen in the event log as: {}\n", problem.in_event_log()));
-    if let Some(trace) = problem.in_trace() {
-        page.push_str(&format!("- seen in a trace as: {trace}\n"));
-    }
-    page.push_str(&format!("- usual advice: {}\n", problem.usual_advice()));
-    if RULES.iter().any(|rule| rule.problem == problem) {
-        page.push_str(&format!("- found by: `emberscope rule {problem}`\n"));
+    let mut facts = vec![
+        format!("subject: {}", problem.subject()),
+        format!("seen in the event log as: {}", problem.in_event_log()),
+    ];
+    facts.extend(problem.in_trace().map(|trace| format!("seen in a trace as: {trace}")));
+    facts.push(format!("usual advice: {}", problem.usual_advice()));
+    facts.push(if RULES.iter().any(|rule| rule.problem == problem) {
+        format!("found by: `emberscope rule {problem}`")
     } else {
-        page.push_str("- found by: no rule on an event log\n");
+        "found by: no rule on an event log".to_owned()
+    });
+    let mut page = format!("# {problem}\n\n{}\n\n", problem.meaning());
+    for fact in facts {
+        page.push_str(&format!("- {}\n", emberscope_report::wrap(&fact, PAGE - 2).join("\n  ")));
     }
     page
 }

@@ -15,6 +15,13 @@ pub(crate) struct Inputs {
     pub(crate) unreadable: Vec<Unreadable>,
 }
 
+impl Inputs {
+    /// Bytes of all runs as stored; `None` when one is a stream.
+    pub(crate) fn bytes(&self) -> Option<u64> {
+        self.runs.iter().try_fold(0_u64, |sum, run| Some(sum.saturating_add(run.framed_bytes()?)))
+    }
+}
+
 /// Finds the runs of every input; what is odd and does no harm is said on `err`.
 pub(crate) fn find(paths: &[PathBuf], stdin: Box<dyn Read + Send>, err: &mut dyn Write) -> anyhow::Result<Inputs> {
     let mut inputs = Inputs { runs: Vec::new(), unreadable: Vec::new() };

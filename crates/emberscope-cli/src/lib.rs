@@ -8,6 +8,8 @@ mod diagnose;
 mod docs;
 mod environment;
 mod explain;
+#[cfg(feature = "tables")]
+mod extract;
 mod inputs;
 mod output;
 mod progress;
@@ -57,7 +59,10 @@ fn command(
     };
     match args.command {
         Command::Diagnose(args) => diagnose::diagnose(&args, out, err, environment),
+        #[cfg(feature = "tables")]
+        Command::Extract(args) => extract::extract(&args, out, err, environment),
         Command::Rule { name } => explain::rule(name.as_deref(), out, &environment),
+        Command::Feature { name } => explain::feature(name.as_deref(), out, &environment),
         Command::Problem { name } => explain::problem(name.as_deref(), out, &environment),
         Command::Schema { of } => explain::schema(of, out),
         Command::Completions { shell } => {

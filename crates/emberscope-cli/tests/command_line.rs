@@ -308,6 +308,21 @@ fn every_rule_and_problem_explains_itself() {
 }
 
 #[test]
+fn every_feature_explains_itself_alone_and_behind_its_table() {
+    let seen = emberscope(&["feature", "task_duration_p50_ms"]);
+    assert_eq!(seen.code, 0);
+    for line in ["task_duration_p50_ms", "table     stage_attempts", "unit      ms (integer)"] {
+        assert!(seen.out.contains(line), "{line} in {}", seen.out);
+    }
+    assert_eq!(emberscope(&["feature", "task_duration_sum_ms"]).out.matches("table     ").count(), 6);
+    assert_eq!(emberscope(&["feature", "jobs.task_duration_sum_ms"]).out.matches("table     ").count(), 1);
+    assert!(emberscope(&["feature", "executors"]).out.starts_with("executors: One executor, the driver among them.\n"));
+    let seen = emberscope(&["feature", "task_duration_p51_ms"]);
+    assert_eq!(seen.code, 2);
+    assert!(seen.err.contains("did you mean \"task_duration_p5"), "{}", seen.err);
+}
+
+#[test]
 fn help_has_examples_and_offers_only_what_is_there() {
     let help = emberscope(&["diagnose", "--help"]);
     assert_eq!(help.code, 0);

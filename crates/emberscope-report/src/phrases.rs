@@ -1,6 +1,8 @@
 //! What reports say in words, the same in text and Markdown. Names from logs are in them as they are: renderers escape.
 
-use emberscope::{Diagnosis, Evidence, Finding, Harm, Severity, SourceSummary, Subject, Value, words};
+use emberscope::{
+    ConfigurationNote, Diagnosis, Evidence, Finding, Harm, Severity, SourceSummary, Subject, Value, words,
+};
 
 /// `1 job`, `12,345 jobs`.
 pub(crate) fn plural(number: u64, noun: &str) -> String {
@@ -109,6 +111,7 @@ pub(crate) fn verdict(diagnosis: &Diagnosis) -> String {
                 sentence(first.because.as_deref().unwrap_or(&first.summary))
             )
         }
+        _ if diagnosis.worst() == Some(Severity::Info) => "Nothing serious was found.".to_owned(),
         Some(saved) if saved > 0 => format!(
             "Most time is lost to {} in {}: about {}{}.",
             first.problem,
@@ -118,7 +121,12 @@ pub(crate) fn verdict(diagnosis: &Diagnosis) -> String {
         ),
         _ => sentence(&first.summary),
     };
-    format!("{verdict} {tally}")
+    let failed = match run.failed_jobs {
+        0 => String::new(),
+        _ if first.harm == Harm::Failure => String::new(),
+        failed => format!(" {} failed.", plural(failed, "job")),
+    };
+    format!("{verdict}{failed} {tally}")
 }
 
 /// How many findings of which severity: `1 finding (critical)`, `3 findings (1 critical, 2 info)`.
@@ -160,7 +168,8 @@ pub(crate) fn sentence(text: &str) -> String {
 /// A share of the run's wall-clock time; `None` when that is not known.
 pub(crate) fn share(diagnosis: &Diagnosis, ms: u64) -> Option<String> {
     let wall = diagnosis.run.wall_clock_ms.filter(|&wall| wall > 0)?;
-    Some(words::percent(ms as f64 / wall as f64))
+    let share = ms as f64 / wall as f64;
+    Some(if ms > 0 && share < 0.001 { "under 0.1 %".to_owned() } else { words::percent(share) })
 }
 
 /// What mending would save: `saves 5 min 12 s, 41 % of the run`.
@@ -270,6 +279,12 @@ pub(crate) fn compared(evidence: &Evidence) -> (String, String) {
     (word("typical", evidence.typical), word("threshold", evidence.threshold))
 }
 
+/// A setting and where its value comes from: `spark.speculation = true`, `spark.speculation = false (default)`.
+pub(crate) fn setting(note: &ConfigurationNote) -> String {
+    let value = note.value.as_deref().unwrap_or("not set");
+    format!("{} = {value}{}", note.key, if note.set || note.value.is_none() { "" } else { " (default)" })
+}
+
 /// What was read from a source, without its path.
 pub(crate) fn account(source: &SourceSummary) -> String {
     let mut text = plural(source.events_read, "event");
@@ -298,16 +313,39 @@ pub(crate) fn account(source: &SourceSummary) -> String {
     text
 }
 
-/// The detectors that could not look: `cache-eviction (no block updates), ...`.
+/// The detectors that could not look, by what they lack: `missed-broadcast and full-scan (need SQL plans); ...`.
 pub(crate) fn skipped(diagnosis: &Diagnosis) -> String {
-    let each = diagnosis.skipped.iter().map(|skipped| {
-        if skipped.missing.is_empty() {
-            skipped.detector.clone()
-        } else {
-            format!("{} (needs {})", skipped.detector, skipped.missing.join(", "))
+    let mut groups: Vec<(String, Vec<&str>)> = Vec::new();
+    for skipped in &diagnosis.skipped {
+        let missing = skipped.missing.join(", ");
+        match groups.iter_mut().find(|(other, _)| *other == missing) {
+            Some((_, detectors)) => detectors.push(&skipped.detector),
+            None => groups.push((missing, vec![&skipped.detector])),
+        }
+    }
+    let each = groups.into_iter().map(|(missing, detectors)| {
+        let names = enumerate(&detectors);
+        match missing.is_empty() {
+            true => names,
+            false => format!("{names} ({} {missing})", if detectors.len() == 1 { "needs" } else { "need" }),
         }
     });
     each.collect::<Vec<_>>().join("; ")
+}
+
+/// `a`, `a and b`, `a, b and c`.
+fn enumerate(names: &[&str]) -> String {
+    match names {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}
+
+/// The root cause, unless the summary has told it.
+pub(crate) fn because(finding: &Finding) -> Option<&str> {
+    let because = finding.because.as_deref()?.trim();
+    (!because.is_empty() && !finding.summary.contains(because.trim_end_matches('.'))).then_some(because)
 }
 
 /// The word of a finding's severity, or `-` for none.

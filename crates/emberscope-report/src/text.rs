@@ -1,11 +1,11 @@
 //! Text for a terminal: the verdict first, then the findings in the order of time saved.
 
-use emberscope::{Diagnosis, Finding, Report, Severity};
+use emberscope::{Advice, Diagnosis, Finding, Report, Severity};
 
 use crate::escape::for_terminal;
 use crate::phrases;
 use crate::table;
-use crate::wrap::{columns, shorten, wrap};
+use crate::wrap::{columns, shorten, shorten_middle, wrap};
 
 /// How text is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,7 +113,7 @@ impl Page {
         let bad = report.diagnoses.iter().filter(|diagnosis| !diagnosis.findings.is_empty()).count() as u64;
         self.line(&self.paint(Ink::Bold, &format!("{}, {} with findings", phrases::plural(runs, "run"), bad)));
         self.line("");
-        let rows: Vec<[String; 6]> =
+        let rows: Vec<[String; 7]> =
             table::rows(report).into_iter().map(|row| row.map(|cell| for_terminal(&cell))).collect();
         let mut widths = table::HEADINGS.map(columns);
         for row in &rows {
@@ -121,9 +121,10 @@ impl Page {
                 *width = (*width).max(columns(cell));
             }
         }
-        let others: usize = widths.iter().skip(1).map(|width| width + 2).sum();
-        let room = self.width.saturating_sub(others + 2).max(20);
-        widths[0] = widths[0].min(room);
+        let all: usize = widths.iter().map(|width| width + 2).sum();
+        let others = all.saturating_sub(widths[table::NAME] + 2);
+        let room = self.width.saturating_sub(others + 2).max(12);
+        widths[table::NAME] = widths[table::NAME].min(room);
         self.line(&self.paint(Ink::Dim, &cells(&table::HEADINGS.map(str::to_owned), &widths)));
         for (row, diagnosis) in rows.iter().zip(&report.diagnoses) {
             let line = cells(row, &widths);
@@ -166,6 +167,7 @@ impl Page {
             self.finding(index + 1, diagnosis, finding);
         }
         self.line("");
+        self.configuration(diagnosis);
         self.reading(diagnosis);
     }
 
@@ -175,7 +177,7 @@ impl Page {
         let tail = format!("{}, {}", phrases::saves(diagnosis, finding), phrases::sure(finding));
         self.line(&format!("{head} · {tail}"));
         self.paragraph(3, &phrases::sentence(&finding.summary));
-        if let Some(because) = &finding.because {
+        if let Some(because) = phrases::because(finding) {
             self.labelled("because", &phrases::sentence(because));
         }
         self.subjects(finding);
@@ -184,14 +186,7 @@ impl Page {
             self.labelled("estimate", &phrases::sentence(&finding.savings.how));
         }
         for (index, advice) in finding.advice.iter().enumerate() {
-            let label = if index == 0 { "advice" } else { "also" };
-            self.labelled(label, &phrases::sentence(&advice.text));
-            for (key, value) in &advice.config {
-                // Not wrapped: it is there to be copied.
-                let pair = for_terminal(&format!("--conf {}", shell_quoted(&format!("{key}={value}"))));
-                let pair = self.paint(Ink::Bold, &pair);
-                self.line(&format!("{:LABEL$}{pair}", ""));
-            }
+            self.advice(if index == 0 { "advice" } else { "also" }, advice);
         }
         for consequence in &finding.consequences {
             self.labelled("leads to", &format!("{}: {}", consequence.problem, phrases::sentence(&consequence.summary)));
@@ -199,6 +194,30 @@ impl Page {
         if let Some(more) = finding.advice.iter().map(|advice| advice.more.as_str()).find(|more| !more.is_empty()) {
             self.labelled("more", more);
         }
+    }
+
+    fn advice(&mut self, label: &str, advice: &Advice) {
+        self.labelled(label, &phrases::sentence(&advice.text));
+        for (key, value) in &advice.config {
+            // Not wrapped: it is there to be copied.
+            let pair = for_terminal(&format!("--conf {}", shell_quoted(&format!("{key}={value}"))));
+            let pair = self.paint(Ink::Bold, &pair);
+            self.line(&format!("{:LABEL$}{pair}", ""));
+        }
+    }
+
+    /// What the run shows of its settings.
+    fn configuration(&mut self, diagnosis: &Diagnosis) {
+        if diagnosis.configuration.is_empty() {
+            return;
+        }
+        self.line(&self.paint(Ink::Bold, "Configuration"));
+        for note in &diagnosis.configuration {
+            self.paragraph(3, &phrases::setting(note));
+            self.labelled("seen", &phrases::sentence(&note.evidence));
+            self.advice("advice", &note.advice);
+        }
+        self.line("");
     }
 
     fn subjects(&mut self, finding: &Finding) {
@@ -214,6 +233,7 @@ impl Page {
         let rows: Vec<[String; 4]> = finding
             .evidence
             .iter()
+            .filter(|evidence| !phrases::value(evidence).trim().is_empty())
             .map(|evidence| {
                 let (typical, threshold) = phrases::compared(evidence);
                 [evidence.feature.clone(), phrases::value(evidence), typical, threshold].map(|cell| for_terminal(&cell))
@@ -261,11 +281,11 @@ impl Page {
     }
 }
 
-/// Cells padded to their columns, the first shortened to its own.
+/// Cells padded to their columns; those that are wider are shortened.
 fn cells<const N: usize>(row: &[String; N], widths: &[usize; N]) -> String {
     let mut line = String::new();
     for (index, (cell, &width)) in row.iter().zip(widths).enumerate() {
-        let cell = if index == 0 { shorten(cell, width) } else { cell.clone() };
+        let cell = shorten_middle(cell, width);
         let pad = width.saturating_sub(columns(&cell));
         if index > 0 {
             line.push_str("  ");

@@ -51,6 +51,24 @@ pub(crate) fn shorten(text: &str, width: usize) -> String {
     out
 }
 
+/// At most `width` columns of a text, with `…` where its middle was: names of runs differ at both ends.
+pub(crate) fn shorten_middle(text: &str, width: usize) -> String {
+    if columns(text) <= width {
+        return text.to_owned();
+    }
+    let tail_width = width.saturating_sub(1) / 2;
+    let mut tail: Vec<char> = Vec::new();
+    for c in text.chars().rev() {
+        let wide = tail.iter().rev().chain([&c]).collect::<String>();
+        if columns(&wide) > tail_width {
+            break;
+        }
+        tail.push(c);
+    }
+    let tail: String = tail.into_iter().rev().collect();
+    format!("{}{tail}", shorten(text, width.saturating_sub(columns(&tail))))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,5 +85,8 @@ mod tests {
     fn a_text_is_shortened_with_an_ellipsis() {
         assert_eq!(shorten("abcdef", 6), "abcdef");
         assert_eq!(shorten("abcdefg", 6), "abcde…");
+        assert_eq!(shorten_middle("abcdefghij", 7), "abc…hij");
+        assert_eq!(shorten_middle("表表表表表表", 7), "表表…表");
+        assert_eq!(shorten_middle("abc", 7), "abc");
     }
 }

@@ -1,5 +1,9 @@
 //! Runs the rules over a run, tells consequences with their cause, sets severities and ranks.
 
+mod fold;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use emberscope_extract::features::Features;
@@ -7,7 +11,7 @@ use emberscope_run::Run;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::finding::{Consequence, Finding, Harm, Severity, Subject};
+use crate::finding::{Finding, Harm, Severity};
 use crate::problem::Problem;
 use crate::rule::{Context, Outcome};
 use crate::rules::RULES;
@@ -77,9 +81,13 @@ pub fn assess(run: &Run, features: &Features, config: &DetectorConfig) -> Assess
     }
     let wall_clock = features.application.wall_clock_ms;
     for finding in &mut assessment.findings {
+        // A first estimate can be over the whole; nobody saves more than the run took.
+        if let (Some(saved), Some(wall)) = (&mut finding.savings.wall_clock_ms, wall_clock) {
+            *saved = wall.min(*saved);
+        }
         finding.severity = severity(finding, wall_clock);
     }
-    assessment.findings = rank(fold_consequences(assessment.findings));
+    assessment.findings = rank(fold::fold_consequences(assessment.findings));
     assessment
 }
 
@@ -119,79 +127,4 @@ pub fn rank(mut findings: Vec<Finding>) -> Vec<Finding> {
             .then(a.subject.cmp(&b.subject))
     });
     findings
-}
-
-/// Tells a finding with its cause when a finding that explains it points at the same thing.
-fn fold_consequences(findings: Vec<Finding>) -> Vec<Finding> {
-    let explained_by = |problem: Problem| {
-        RULES.iter().find(|rule| rule.problem == problem).map_or(&[][..], |rule| rule.explained_by)
-    };
-    // Each finding goes to its first explanation, and on to that one's, so that a chain of causes ends at its root.
-    let parents: Vec<Option<usize>> = findings
-        .iter()
-        .enumerate()
-        .map(|(index, finding)| {
-            explained_by(finding.problem).iter().find_map(|&cause| {
-                findings.iter().enumerate().position(|(other, candidate)| {
-                    other != index && candidate.problem == cause && related(candidate, finding)
-                })
-            })
-        })
-        .collect();
-    let root = |mut index: usize| {
-        for _ in 0..findings.len() {
-            match parents[index] {
-                Some(parent) => index = parent,
-                None => return index,
-            }
-        }
-        index
-    };
-    let roots: Vec<usize> = (0..findings.len()).map(root).collect();
-    let mut kept: BTreeMap<usize, Finding> = BTreeMap::new();
-    let mut folded = Vec::new();
-    for (index, finding) in findings.into_iter().enumerate() {
-        if roots[index] == index || roots.get(roots[index]) != Some(&roots[index]) {
-            kept.insert(index, finding);
-        } else {
-            folded.push((roots[index], finding));
-        }
-    }
-    for (root, finding) in folded {
-        if let Some(cause) = kept.get_mut(&root) {
-            absorb(cause, finding);
-        }
-    }
-    kept.into_values().collect()
-}
-
-fn absorb(cause: &mut Finding, finding: Finding) {
-    cause.severity = cause.severity.max(finding.severity);
-    cause.harm = cause.harm.max(finding.harm);
-    // The consequence's time is lost because of the cause: the larger of the two, never their sum.
-    if finding.savings.wall_clock_ms > cause.savings.wall_clock_ms {
-        cause.savings = finding.savings;
-    }
-    if cause.because.is_none() {
-        cause.because = finding.because;
-    }
-    let mut subjects = vec![finding.subject];
-    subjects.extend(finding.more_subjects);
-    cause.consequences.push(Consequence { problem: finding.problem, summary: finding.summary, subjects });
-    cause.consequences.extend(finding.consequences);
-}
-
-/// Whether two findings point at the same thing: a shared stage, executor, SQL execution or job, or either at the run.
-fn related(cause: &Finding, finding: &Finding) -> bool {
-    cause.subjects().any(|a| finding.subjects().any(|b| overlap(a, b)))
-}
-
-fn overlap(a: &Subject, b: &Subject) -> bool {
-    let same = |a: Option<u64>, b: Option<u64>| a.is_some() && a == b;
-    a.kind == "run"
-        || b.kind == "run"
-        || same(a.stage_id, b.stage_id)
-        || same(a.sql_execution_id, b.sql_execution_id)
-        || same(a.job_id, b.job_id)
-        || (a.executor_id.is_some() && a.executor_id == b.executor_id)
 }

@@ -1,6 +1,6 @@
 //! What a detector says: a problem on a subject, with evidence, what it costs, how sure it is and what to do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use emberscope_run::{ExecutorId, JobId, RddId, SqlExecutionId, StageKey, TaskId, Unit};
 use schemars::JsonSchema;
@@ -109,7 +109,12 @@ impl Subject {
 
     /// A stage attempt.
     pub fn stage(key: StageKey) -> Self {
-        Self { kind: "stage-attempt", stage_id: Some(key.stage_id.0), stage_attempt: Some(key.attempt), ..Self::default() }
+        Self {
+            kind: "stage-attempt",
+            stage_id: Some(key.stage_id.0),
+            stage_attempt: Some(key.attempt),
+            ..Self::default()
+        }
     }
 
     /// A task of a stage attempt.
@@ -192,7 +197,13 @@ pub struct Evidence {
 impl Evidence {
     /// A number.
     pub fn number(feature: impl Into<String>, value: f64, unit: Unit) -> Self {
-        Self { feature: feature.into(), value: Value::Number(value), unit: unit.symbol(), threshold: None, typical: None }
+        Self {
+            feature: feature.into(),
+            value: Value::Number(value),
+            unit: unit.symbol(),
+            threshold: None,
+            typical: None,
+        }
     }
 
     /// Text.
@@ -308,6 +319,10 @@ pub struct Finding {
     /// Harm beyond lost time.
     #[serde(skip)]
     pub harm: Harm,
+    /// Keys of the root causes of failures ([`crate::RootCause::key`]): failures that share none are not told as one. Empty
+    /// where no failure is told.
+    #[serde(skip)]
+    pub causes: BTreeSet<String>,
 }
 
 impl Finding {
@@ -327,6 +342,7 @@ impl Finding {
             because: None,
             consequences: Vec::new(),
             harm: Harm::None,
+            causes: BTreeSet::new(),
         }
     }
 

@@ -4,20 +4,29 @@
 //! is never silently clear. Every rule has a floor below which a pattern costs nobody anything.
 
 mod assess;
+mod audit;
+mod deployment;
+mod failures;
 mod finding;
+mod gaps;
 mod plan;
 mod problem;
+mod root_cause;
 mod rule;
 mod rules;
 mod settings;
 mod support;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod testing_failures;
 pub mod words;
 
 pub use assess::{Assessment, DetectorConfig, Skipped, assess, rank};
+pub use audit::{ConfigurationNote, audit};
 pub use finding::{Advice, Consequence, Detector, Evidence, Finding, Harm, Savings, Severity, Subject, Value};
 pub use problem::Problem;
+pub use root_cause::{Frame, RootCause};
 pub use rule::{Context, Outcome, Rule, Threshold};
 pub use rules::RULES;
 pub use settings::{Setting, Settings};

@@ -93,6 +93,11 @@ impl<'a> Context<'a> {
         self.overrides.get(threshold.name).copied().unwrap_or(threshold.value)
     }
 
+    /// Whether a value is at least a threshold; NaN is not.
+    pub fn reaches(&self, value: f64, threshold: &Threshold) -> bool {
+        value >= self.threshold(threshold)
+    }
+
     /// The run's wall-clock time in ms; `None` when no time is known.
     pub fn wall_clock_ms(&self) -> Option<f64> {
         self.features.application.wall_clock_ms.filter(|&ms| ms > 0).map(|ms| ms as f64)
@@ -105,8 +110,7 @@ impl<'a> Context<'a> {
 
     /// Whether `ms` of wall-clock time is below a rule's floor, a share of the run: such a pattern costs nobody anything.
     pub fn below_floor(&self, ms: f64, floor: &Threshold) -> bool {
-        // Written so that NaN is below.
-        !(self.share(ms) >= self.threshold(floor))
+        !self.reaches(self.share(ms), floor)
     }
 
     /// The name of a stage for people: its call site; empty when it has none.

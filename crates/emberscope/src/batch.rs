@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -46,38 +47,51 @@ impl BatchOptions<'_> {
     }
 }
 
-/// Reads every run, gives it to `work`, and hands what that makes of it to `deliver` in the order of the inputs. A run that
-/// cannot be read is delivered as its error and does not stop the others.
-pub fn for_each_run<R: Send>(
-    inputs: &[RunInput],
-    options: &BatchOptions<'_>,
-    work: impl Fn(&RunInput, &ReadOptions<'_>) -> R + Sync,
-    mut deliver: impl FnMut(&RunInput, R),
-) {
-    let threads = options.threads();
-    in_order(
-        inputs,
-        threads,
-        |input| weight(input, threads),
-        |input, weight| {
-            work(input, &ReadOptions { threads: weight, limits: options.limits, progress: options.progress })
-        },
-        |index, result| {
-            if let Some(input) = inputs.get(index) {
-                deliver(input, result);
-            }
-        },
-    );
-}
-
-/// Diagnoses every run; see [`for_each_run`].
+/// Diagnoses every run and hands what is said of it to `deliver` in the order of the inputs. A run that cannot be read is
+/// delivered as its error and does not stop the others.
 pub fn diagnose_all(
     inputs: &[RunInput],
     config: &Config,
     options: &BatchOptions<'_>,
-    deliver: impl FnMut(&RunInput, Result<Diagnosis, SourceError>),
+    mut deliver: impl FnMut(&RunInput, Result<Diagnosis, SourceError>),
 ) {
-    for_each_run(inputs, options, |input, options| diagnose(input, config, options), deliver);
+    let work = |input: &RunInput, options: &ReadOptions<'_>| diagnose(input, config, options);
+    for_each_run(inputs, options, Holding::WhileWorking, work, |input, result| {
+        deliver(input, result);
+        ControlFlow::Continue(())
+    });
+}
+
+/// Reads every run, gives it to `work`, and hands what that makes of it to `deliver` in the order of the inputs, until that
+/// breaks off.
+pub(crate) fn for_each_run<R: Send>(
+    inputs: &[RunInput],
+    options: &BatchOptions<'_>,
+    holding: Holding,
+    work: impl Fn(&RunInput, &ReadOptions<'_>) -> R + Sync,
+    mut deliver: impl FnMut(&RunInput, R) -> ControlFlow<()>,
+) {
+    let threads = options.threads();
+    let read = |input: &RunInput, threads| {
+        work(input, &ReadOptions { threads, limits: options.limits, progress: options.progress })
+    };
+    in_order(
+        inputs,
+        threads,
+        holding,
+        |input| weight(input, threads),
+        read,
+        |index, result| inputs.get(index).map_or(ControlFlow::Break(()), |input| deliver(input, result)),
+    );
+}
+
+/// Until when a run keeps its threads, and with them its share of the memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holding {
+    /// Until the work is done: what it gives is small.
+    WhileWorking,
+    /// Until what it gives is delivered: it is as large as the run.
+    UntilDelivered,
 }
 
 /// Threads for a run: one for each [`BYTES_A_THREAD`]; all for a stream, of which nothing is known.
@@ -88,19 +102,25 @@ fn weight(input: &RunInput, threads: usize) -> usize {
 
 /// What the workers share.
 struct State<R> {
+    /// The next item to work on.
     next: usize,
+    /// Permits that nobody holds.
     free: usize,
+    /// Items that were delivered.
     delivered: usize,
-    done: BTreeMap<usize, R>,
+    /// Results that wait for an earlier one, with the permits they hold.
+    done: BTreeMap<usize, (R, usize)>,
 }
 
-/// Runs `work` on every item with at most `permits` in use, and `deliver`s the results in the order of the items.
+/// Runs `work` on every item with at most `permits` in use, and `deliver`s the results in the order of the items. Permits are
+/// taken in that order too, so that the item that everybody waits for always has its own.
 fn in_order<T: Sync, R: Send>(
     items: &[T],
     permits: usize,
+    holding: Holding,
     weight: impl Fn(&T) -> usize + Sync,
     work: impl Fn(&T, usize) -> R + Sync,
-    mut deliver: impl FnMut(usize, R),
+    mut deliver: impl FnMut(usize, R) -> ControlFlow<()>,
 ) {
     let permits = permits.max(1);
     let window = permits.saturating_mul(WAITING_A_THREAD);
@@ -124,10 +144,11 @@ fn in_order<T: Sync, R: Send>(
             // A panic in the work must free the others before it is passed on.
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(item, need)));
             let mut guard = lock(&state);
-            guard.free += need;
             match result {
                 Ok(result) => {
-                    guard.done.insert(index, result);
+                    let held = if holding == Holding::UntilDelivered { need } else { 0 };
+                    guard.free += need - held;
+                    guard.done.insert(index, (result, held));
                     changed.notify_all();
                 }
                 Err(panic) => {
@@ -147,12 +168,17 @@ fn in_order<T: Sync, R: Send>(
         let mut guard = lock(&state);
         while guard.delivered < items.len() {
             let index = guard.delivered;
-            if let Some(result) = guard.done.remove(&index) {
-                guard.delivered += 1;
-                changed.notify_all();
+            if let Some((result, held)) = guard.done.remove(&index) {
                 drop(guard);
-                deliver(index, result);
+                let flow = deliver(index, result);
                 guard = lock(&state);
+                guard.free += held;
+                guard.delivered = guard.delivered.saturating_add(1);
+                if flow.is_break() {
+                    guard.next = items.len();
+                    guard.delivered = items.len();
+                }
+                changed.notify_all();
             } else {
                 guard = changed.wait(guard).unwrap_or_else(PoisonError::into_inner);
             }
@@ -171,19 +197,26 @@ mod tests {
 
     use super::*;
 
+    const GO_ON: ControlFlow<()> = ControlFlow::Continue(());
+
     #[test]
     fn results_come_in_the_order_of_the_items_whatever_the_order_of_the_work() {
         let items: Vec<u64> = (0..40).collect();
         let mut got = Vec::new();
+        let work = |item: &u64, _| {
+            thread::sleep(Duration::from_millis(if item.is_multiple_of(7) { 9 } else { 1 }));
+            item * 10
+        };
         in_order(
             &items,
             4,
+            Holding::WhileWorking,
             |_| 1,
-            |item, _| {
-                thread::sleep(Duration::from_millis(if item % 7 == 0 { 9 } else { 1 }));
-                item * 10
+            work,
+            |index, result| {
+                got.push((index as u64, result));
+                GO_ON
             },
-            |index, result| got.push((index as u64, result)),
         );
         assert_eq!(got, items.iter().map(|&item| (item, item * 10)).collect::<Vec<_>>());
     }
@@ -191,27 +224,73 @@ mod tests {
     #[test]
     fn no_more_than_the_permits_are_in_use_and_a_heavy_item_takes_them_all() {
         let (in_use, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let items = [1, 1, 4, 1, 9, 2, 2];
         let mut weights = Vec::new();
+        let work = |_: &usize, weight| {
+            let now = in_use.fetch_add(weight, Ordering::SeqCst) + weight;
+            most.fetch_max(now, Ordering::SeqCst);
+            thread::sleep(Duration::from_millis(3));
+            in_use.fetch_sub(weight, Ordering::SeqCst);
+            weight
+        };
         in_order(
-            &items,
+            &[1, 1, 4, 1, 9, 2, 2],
             4,
+            Holding::WhileWorking,
             |&item| item,
+            work,
             |_, weight| {
-                let now = in_use.fetch_add(weight, Ordering::SeqCst) + weight;
-                most.fetch_max(now, Ordering::SeqCst);
-                thread::sleep(Duration::from_millis(3));
-                in_use.fetch_sub(weight, Ordering::SeqCst);
-                weight
+                weights.push(weight);
+                GO_ON
             },
-            |_, weight| weights.push(weight),
         );
         assert_eq!(weights, [1, 1, 4, 1, 4, 2, 2]);
         assert_eq!(most.load(Ordering::SeqCst), 4);
     }
 
     #[test]
+    fn large_results_keep_their_permits_until_they_are_delivered() {
+        let (alive, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let items: Vec<usize> = (0..30).collect();
+        let work = |&item: &usize, _| {
+            // The first is slow: without permits held the others would pile up behind it.
+            thread::sleep(Duration::from_millis(if item == 0 { 60 } else { 1 }));
+            let now = alive.fetch_add(1, Ordering::SeqCst) + 1;
+            most.fetch_max(now, Ordering::SeqCst);
+        };
+        in_order(
+            &items,
+            3,
+            Holding::UntilDelivered,
+            |_| 1,
+            work,
+            |_, ()| {
+                alive.fetch_sub(1, Ordering::SeqCst);
+                GO_ON
+            },
+        );
+        assert!(most.load(Ordering::SeqCst) <= 3, "{most:?}");
+    }
+
+    #[test]
+    fn who_breaks_off_gets_no_more() {
+        let items: Vec<usize> = (0..100).collect();
+        let mut got = Vec::new();
+        in_order(
+            &items,
+            3,
+            Holding::WhileWorking,
+            |_| 1,
+            |&item, _| item,
+            |_, item| {
+                got.push(item);
+                if item == 5 { ControlFlow::Break(()) } else { GO_ON }
+            },
+        );
+        assert_eq!(got, [0, 1, 2, 3, 4, 5]);
+    }
+
+    #[test]
     fn without_items_nothing_is_delivered() {
-        in_order(&[], 2, |(): &()| 1, |(), _| (), |_, ()| panic!("nothing to deliver"));
+        in_order(&[], 2, Holding::WhileWorking, |(): &()| 1, |(), _| (), |_, ()| panic!("nothing to deliver"));
     }
 }

@@ -7,25 +7,32 @@ mod batch;
 mod compose;
 mod config;
 mod diagnosis;
+#[cfg(feature = "tables")]
+mod extract;
 mod redact;
 mod schema;
 pub mod suggest;
 
-pub use batch::{BatchOptions, diagnose, diagnose_all, for_each_run};
+pub use batch::{BatchOptions, diagnose, diagnose_all};
 pub use compose::diagnose_run;
 pub use config::{Config, ConfigError, problem, severity};
 pub use diagnosis::{
     Counts, Diagnosis, ImportIssueSummary, IssueLevel, Report, RunSummary, SCHEMA_VERSION, SourceSummary, TaskSummary,
     Unreadable,
 };
+pub use emberscope_extract::features::catalogue;
 pub use emberscope_extract::sources::{
     DiscoverLimits, Discovery, InputError, InputIssue, Limits, ReadOptions, RunInput, SourceError, discover,
     inputs::InputIssueKind, read_run,
 };
+#[cfg(feature = "tables")]
+pub use emberscope_extract::tables;
 pub use emberscope_rules::{
-    Advice, Consequence, Detector, DetectorConfig, Evidence, Finding, Harm, Problem, RULES, Rule, Savings, Severity,
-    Skipped, Subject, Threshold, Value, words,
+    Advice, ConfigurationNote, Consequence, Detector, DetectorConfig, Evidence, Finding, Harm, Problem, RULES, Rule,
+    Savings, Severity, Skipped, Subject, Threshold, Value, words,
 };
 pub use emberscope_run::{Timestamp, Unit};
+#[cfg(feature = "tables")]
+pub use extract::extract_all;
 pub use redact::Redactor;
 pub use schema::{diagnosis_schema, report_schema};

@@ -1,14 +1,15 @@
 //! "Did you mean": the nearest of the names that exist.
 
-/// Below this Jaro-Winkler similarity a suggestion confuses more than it helps (clap's own limit is 0.7).
-const LIKENESS: f64 = 0.75;
+/// Below this likeness (1 less the share of letters that Damerau and Levenshtein would change) a suggestion confuses more
+/// than it helps.
+const LIKENESS: f64 = 0.6;
 
 /// The candidate most like `name`; `None` when none is near. At equal likeness the first wins.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let name = name.to_ascii_lowercase();
     let mut best: Option<(f64, &str)> = None;
     for candidate in candidates {
-        let likeness = strsim::jaro_winkler(&name, &candidate.to_ascii_lowercase());
+        let likeness = strsim::normalized_damerau_levenshtein(&name, &candidate.to_ascii_lowercase());
         if likeness >= LIKENESS && best.is_none_or(|(most, _)| likeness > most) {
             best = Some((likeness, candidate));
         }

@@ -25,8 +25,8 @@ impl Cost {
     /// A share of it, at least none and at most all.
     #[must_use]
     pub(crate) fn share(self, share: f64) -> Self {
-        // `max` takes 0 for NaN.
-        let share = share.max(0.0).min(1.0);
+        // Written so that NaN is none.
+        let share = if share > 0.0 { share.min(1.0) } else { 0.0 };
         Self { wall_ms: self.wall_ms * share, task_ms: self.task_ms * share }
     }
 
@@ -62,7 +62,11 @@ impl<'a> SqlStages<'a> {
 
     /// The stages of an execution that updated one of the accumulators; all of them when no stage of it says what it
     /// updated.
-    pub(crate) fn updating(&self, execution: SqlExecutionId, accumulators: &BTreeSet<AccumulatorId>) -> BTreeSet<StageKey> {
+    pub(crate) fn updating(
+        &self,
+        execution: SqlExecutionId,
+        accumulators: &BTreeSet<AccumulatorId>,
+    ) -> BTreeSet<StageKey> {
         let stages = self.by_execution.get(&execution).map(Vec::as_slice).unwrap_or_default();
         if stages.iter().all(|(_, updated)| updated.is_empty()) {
             return stages.iter().map(|&(key, _)| key).collect();

@@ -58,7 +58,7 @@ pub(crate) struct Join<'a> {
     /// How it is computed.
     pub(crate) kind: JoinKind,
     /// Spark's name of the join type (`Inner`, `LeftOuter`); `None` when the description does not say.
-    pub(crate) join_type: Option<&'static str>,
+    pub(crate) type_name: Option<&'static str>,
     /// The left input.
     pub(crate) left: &'a PlanNode,
     /// The right input.
@@ -67,7 +67,15 @@ pub(crate) struct Join<'a> {
 }
 
 const JOIN_TYPES: [&str; 10] = [
-    "Inner", "Cross", "LeftOuter", "RightOuter", "FullOuter", "LeftSemi", "LeftAnti", "ExistenceJoin", "LeftSingle",
+    "Inner",
+    "Cross",
+    "LeftOuter",
+    "RightOuter",
+    "FullOuter",
+    "LeftSemi",
+    "LeftAnti",
+    "ExistenceJoin",
+    "LeftSingle",
     "RightSemi",
 ];
 
@@ -79,11 +87,11 @@ impl<'a> Join<'a> {
         let (left, right) = (inputs.next()?, inputs.next()?);
         // A column may be named like a join type: types follow the keys, `[k#1], [k#2], LeftOuter, (condition)`.
         let after_keys = skip_keys(&node.description);
-        let join_type = after_keys
+        let type_name = after_keys
             .split([',', ' ', '(', ')'])
             .find_map(|word| JOIN_TYPES.into_iter().find(|name| *name == word.trim()));
-        let join_type = join_type.or_else(|| (kind == JoinKind::Cartesian).then_some("Inner"));
-        Some(Self { kind, join_type, left, right, node })
+        let type_name = type_name.or_else(|| (kind == JoinKind::Cartesian).then_some("Inner"));
+        Some(Self { kind, type_name, left, right, node })
     }
 
     /// The input of a side.
@@ -118,7 +126,7 @@ impl<'a> Join<'a> {
 
     /// Whether Spark can broadcast a side: never the side whose rows must all come out. `None` when the type is not known.
     pub(crate) fn can_broadcast(&self, side: Side) -> Option<bool> {
-        Some(match self.join_type? {
+        Some(match self.type_name? {
             "Inner" | "Cross" => true,
             "LeftOuter" | "LeftSemi" | "LeftAnti" | "ExistenceJoin" | "LeftSingle" => side == Side::Right,
             "RightOuter" | "RightSemi" => side == Side::Left,
@@ -128,7 +136,7 @@ impl<'a> Join<'a> {
 
     /// Whether it can put out more rows than its larger input: semi and anti joins cannot.
     pub(crate) fn can_multiply(&self) -> bool {
-        !matches!(self.join_type, Some("LeftSemi" | "LeftAnti" | "ExistenceJoin" | "LeftSingle" | "RightSemi"))
+        !matches!(self.type_name, Some("LeftSemi" | "LeftAnti" | "ExistenceJoin" | "LeftSingle" | "RightSemi"))
     }
 
     /// Its keys by name, those of both sides: `a = b`; `None` when it has none.
@@ -141,14 +149,16 @@ impl<'a> Join<'a> {
         if left.len() != right.len() {
             return Some(format!("{} = {}", left.join(", "), right.join(", ")));
         }
-        let pairs: Vec<String> = left.iter().zip(&right).map(|(l, r)| if l == r { l.clone() } else { format!("{l} = {r}") }).collect();
+        let pairs: Vec<String> =
+            left.iter().zip(&right).map(|(l, r)| if l == r { l.clone() } else { format!("{l} = {r}") }).collect();
         Some(pairs.join(", "))
     }
 
     /// What people call a side: its tables or paths, else the side's word.
     pub(crate) fn side_name(&self, side: Side) -> String {
         let word = if side == Side::Left { "left" } else { "right" };
-        data_name(self.input(side)).map_or_else(|| format!("the {word} side"), |name| format!("the {word} side ({name})"))
+        data_name(self.input(side))
+            .map_or_else(|| format!("the {word} side"), |name| format!("the {word} side ({name})"))
     }
 }
 

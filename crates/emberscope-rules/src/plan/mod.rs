@@ -12,13 +12,16 @@ mod signature;
 
 use std::collections::BTreeSet;
 
-use emberscope_run::{AccumulatorId, PlanNode, Run, SqlExecution};
+use emberscope_run::{AccumulatorId, PlanNode, Run, SqlExecution, Unit};
+
+use crate::finding::{Evidence, Finding, Subject};
+use crate::rule::Outcome;
 
 pub(crate) use cost::{Cost, SqlStages};
 pub(crate) use join::{Join, Side};
 pub(crate) use operator::{Operator, PythonTransport, canonical, keeps_rows, operator};
 pub(crate) use scan::Scan;
-pub(crate) use signature::{normalised, signatures};
+pub(crate) use signature::{Likeness, Part, normalised, signatures};
 
 /// The plan of a SQL execution with the way back from a node to the one that reads it.
 #[derive(Debug, Clone)]
@@ -94,14 +97,34 @@ pub(crate) fn plans(run: &Run) -> Vec<Plan<'_>> {
     run.sql_executions.values().filter(|execution| execution.plan.is_some()).map(Plan::of).collect()
 }
 
-/// Why no rule can look at plans: there are none, or their metrics were never updated. `None` when it can.
-pub(crate) fn missing_metrics(run: &Run) -> Option<&'static str> {
+/// What a rule over plans says when it cannot look: nothing to find in a run without SQL, else what is missing. `None` when
+/// it can look.
+pub(crate) fn unable(run: &Run) -> Option<Outcome> {
     let mut plans = run.sql_executions.values().filter_map(|execution| execution.plan.as_ref()).peekable();
     if plans.peek().is_none() {
-        return Some("SQL plans (no SQL execution is in the log)");
+        // Spark writes SQL executions to its log from 2.0 on.
+        let would_tell =
+            run.sql_executions.is_empty() && run.application.spark_major_minor().is_some_and(|v| v >= (2, 0));
+        return Some(if would_tell { Outcome::Clear } else { Outcome::missing("SQL plans (the log has none)") });
     }
     let measured = |plan: &PlanNode| plan.nodes().iter().any(|node| node.metrics.iter().any(|m| m.value.is_some()));
-    if plans.any(measured) { None } else { Some("plan metrics (no SQL metric was updated in the log)") }
+    (!plans.any(measured)).then(|| Outcome::missing("plan metrics (no SQL metric was updated in the log)"))
+}
+
+/// The subjects of a cause beyond the first, at most ten, and the number of all of them as evidence where there are more.
+pub(crate) fn more_subjects(finding: &mut Finding, all: impl Iterator<Item = Subject>) {
+    let mut subjects: Vec<Subject> = Vec::new();
+    let mut count = 1_u64;
+    for subject in all {
+        count += 1;
+        if subjects.len() < 10 {
+            subjects.push(subject);
+        }
+    }
+    if count > 11 {
+        finding.evidence.push(Evidence::number("subjects_count", count as f64, Unit::Count));
+    }
+    finding.more_subjects = subjects;
 }
 
 /// A node's accumulators.
@@ -166,14 +189,17 @@ pub(crate) fn input(node: &PlanNode) -> Option<&PlanNode> {
 
 /// The real inputs of a node: its children without the subqueries that Spark lists among them.
 pub(crate) fn inputs(node: &PlanNode) -> impl Iterator<Item = &PlanNode> {
-    node.children.iter().filter(|child| !canonical(&child.name).starts_with("Subquery") && child.name != "ReusedSubquery")
+    node.children
+        .iter()
+        .filter(|child| !canonical(&child.name).starts_with("Subquery") && child.name != "ReusedSubquery")
 }
 
 /// What people call the data below a node: the tables or paths of its scans, at most three.
 pub(crate) fn data_name(node: &PlanNode) -> Option<String> {
     let mut names: Vec<String> = Vec::new();
-    for name in node.nodes().into_iter().filter_map(Scan::of).map(|scan| scan.name()) {
-        if !names.contains(&name) {
+    for name in node.nodes().into_iter().filter_map(Scan::of).map(Scan::name) {
+        // A scan of objects or an RDD has no name of its own.
+        if !names.contains(&name) && name != "Scan" && !name.starts_with("Scan ExistingRDD") {
             names.push(name);
         }
     }
@@ -192,7 +218,9 @@ pub(crate) fn columns(expression: &str) -> Vec<String> {
     let name_char = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '$');
     for (at, _) in expression.match_indices('#') {
         let Some(before) = expression.get(..at) else { continue };
-        let start = before.rfind(|c: char| !name_char(c)).map_or(0, |i| i + before.get(i..).and_then(|s| s.chars().next()).map_or(1, char::len_utf8));
+        let start = before
+            .rfind(|c: char| !name_char(c))
+            .map_or(0, |i| i + before.get(i..).and_then(|s| s.chars().next()).map_or(1, char::len_utf8));
         let name = before.get(start..).unwrap_or("");
         let id = expression.get(at + 1..).unwrap_or("").starts_with(|c: char| c.is_ascii_digit());
         if id && !name.is_empty() && !found.iter().any(|known| known == name) {

@@ -72,19 +72,41 @@ pub(crate) fn operator(node: &PlanNode) -> Operator {
         "Filter" => Operator::Filter,
         "InMemoryTableScan" => Operator::CachedScan,
         "BatchEvalPython" | "BatchEvalPythonUDTF" => Operator::Python(PythonTransport::Rows),
-        "ArrowEvalPython" | "ArrowEvalPythonUDTF" | "ArrowAggregatePython" | "ArrowWindowPython" | "AggregateInPandas"
-        | "WindowInPandas" | "MapInPandas" | "PythonMapInArrow" | "MapInArrow" | "FlatMapGroupsInPandas"
-        | "FlatMapGroupsInArrow" | "FlatMapCoGroupsInPandas" | "FlatMapCoGroupsInArrow"
-        | "FlatMapGroupsInPandasWithState" | "TransformWithStateInPandas" | "TransformWithStateInPySpark" => {
-            Operator::Python(PythonTransport::Arrow)
-        }
+        "ArrowEvalPython"
+        | "ArrowEvalPythonUDTF"
+        | "ArrowAggregatePython"
+        | "ArrowWindowPython"
+        | "AggregateInPandas"
+        | "WindowInPandas"
+        | "MapInPandas"
+        | "PythonMapInArrow"
+        | "MapInArrow"
+        | "FlatMapGroupsInPandas"
+        | "FlatMapGroupsInArrow"
+        | "FlatMapCoGroupsInPandas"
+        | "FlatMapCoGroupsInArrow"
+        | "FlatMapGroupsInPandasWithState"
+        | "TransformWithStateInPandas"
+        | "TransformWithStateInPySpark" => Operator::Python(PythonTransport::Arrow),
         "Range" | "LocalTableScan" | "RowDataSourceScan" => Operator::Scan,
-        "Project" | "Sort" | "ColumnarToRow" | "RowToColumnar" | "CoalesceBatches" | "ShuffleCoalesce" | "Coalesce"
-        | "DeserializeToObject" | "SerializeFromObject" | "MapElements" | "Window" | "EventTimeWatermark"
+        "Project"
+        | "Sort"
+        | "ColumnarToRow"
+        | "RowToColumnar"
+        | "CoalesceBatches"
+        | "ShuffleCoalesce"
+        | "Coalesce"
+        | "DeserializeToObject"
+        | "SerializeFromObject"
+        | "MapElements"
+        | "Window"
+        | "EventTimeWatermark"
         | "CollectMetrics" => Operator::PassThrough,
         "WriteFiles" | "AppendData" | "OverwriteByExpression" => Operator::Write,
         _ if node.is_wrapper() || name == "WholeStageCodegen" => Operator::Wrapper,
-        _ if name.starts_with("Scan") || name.starts_with("FileScan") || name.starts_with("BatchScan") => Operator::Scan,
+        _ if name.starts_with("Scan") || name.starts_with("FileScan") || name.starts_with("BatchScan") => {
+            Operator::Scan
+        }
         _ if name.starts_with("Execute ") => Operator::Write,
         _ => Operator::Other,
     }

@@ -18,7 +18,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Its format in lower case: `parquet`, `csv`, `jdbc`; the node's name where it is not a file's.
-    pub(crate) fn format(&self) -> String {
+    pub(crate) fn format(self) -> String {
         if let Some(format) = self.field("Format") {
             return format.to_ascii_lowercase();
         }
@@ -31,17 +31,17 @@ impl<'a> Scan<'a> {
     }
 
     /// Whether the format keeps statistics by which parts of a file can be passed over.
-    pub(crate) fn skips_by_statistics(&self) -> bool {
+    pub(crate) fn skips_by_statistics(self) -> bool {
         matches!(self.format().as_str(), "parquet" | "orc" | "delta" | "iceberg" | "hudi")
     }
 
     /// Whether it reads files.
-    pub(crate) fn reads_files(&self) -> bool {
+    pub(crate) fn reads_files(self) -> bool {
         self.files().is_some() || self.field("Location").is_some()
     }
 
     /// The table, where the node's name has one: `db.t` of `Scan parquet db.t`.
-    pub(crate) fn table(&self) -> Option<&'a str> {
+    pub(crate) fn table(self) -> Option<&'a str> {
         let name = canonical(&self.node.name);
         let rest = name.strip_prefix("Scan ")?;
         if let Some(relation) = rest.strip_prefix("JDBCRelation(") {
@@ -53,7 +53,7 @@ impl<'a> Scan<'a> {
     }
 
     /// The first path it reads, as far as Spark wrote it out.
-    pub(crate) fn location(&self) -> Option<&'a str> {
+    pub(crate) fn location(self) -> Option<&'a str> {
         let location = self.field("Location")?;
         let paths = location.split_once('[').map_or(location, |(_, paths)| paths);
         let path = paths.split([',', ']']).next().unwrap_or("").trim();
@@ -61,37 +61,37 @@ impl<'a> Scan<'a> {
     }
 
     /// What people call it: table, else path, else the node's name.
-    pub(crate) fn name(&self) -> String {
+    pub(crate) fn name(self) -> String {
         self.table().or_else(|| self.location()).unwrap_or_else(|| canonical(&self.node.name)).to_owned()
     }
 
     /// Rows it put out.
-    pub(crate) fn rows(&self) -> Option<u64> {
+    pub(crate) fn rows(self) -> Option<u64> {
         own_rows(self.node)
     }
 
     /// Files it read.
-    pub(crate) fn files(&self) -> Option<u64> {
+    pub(crate) fn files(self) -> Option<u64> {
         metric(self.node, "number of files read").or_else(|| metric(self.node, "number of files"))
     }
 
     /// Bytes of those files.
-    pub(crate) fn bytes(&self) -> Option<u64> {
+    pub(crate) fn bytes(self) -> Option<u64> {
         metric(self.node, "size of files read")
     }
 
     /// Partition filters that chose directories; `None` when the description does not say.
-    pub(crate) fn partition_filters(&self) -> Option<&'a str> {
+    pub(crate) fn partition_filters(self) -> Option<&'a str> {
         self.list("PartitionFilters")
     }
 
     /// Filters handed to the reader; `None` when the description does not say.
-    pub(crate) fn pushed_filters(&self) -> Option<&'a str> {
+    pub(crate) fn pushed_filters(self) -> Option<&'a str> {
         self.list("PushedFilters")
     }
 
     /// Whether a pushed filter is more than a test for null, which every join key brings along.
-    pub(crate) fn pushed_a_condition(&self) -> Option<bool> {
+    pub(crate) fn pushed_a_condition(self) -> Option<bool> {
         let filters = self.pushed_filters()?;
         let mut rest = filters;
         // `*` marks filters that JDBC sources apply themselves.
@@ -105,7 +105,7 @@ impl<'a> Scan<'a> {
     }
 
     /// A field of the node's metadata, or of its description: text up to the next field.
-    fn field(&self, key: &str) -> Option<&'a str> {
+    fn field(self, key: &str) -> Option<&'a str> {
         if let Some(value) = self.node.metadata.get(key) {
             return Some(value.as_str());
         }
@@ -117,7 +117,7 @@ impl<'a> Scan<'a> {
     }
 
     /// A field that is a list, without its brackets.
-    fn list(&self, key: &str) -> Option<&'a str> {
+    fn list(self, key: &str) -> Option<&'a str> {
         let value = self.field(key)?.trim();
         let value = value.strip_prefix('[').unwrap_or(value);
         Some(value.strip_suffix(']').unwrap_or(value).trim())
@@ -126,8 +126,16 @@ impl<'a> Scan<'a> {
 
 /// The fields of a file scan's description.
 const FIELDS: [&str; 10] = [
-    "Batched", "DataFilters", "Format", "Location", "PartitionFilters", "PushedFilters", "ReadSchema", "SelectedBucketsCount",
-    "PushedAggregates", "PushedAggregation",
+    "Batched",
+    "DataFilters",
+    "Format",
+    "Location",
+    "PartitionFilters",
+    "PushedFilters",
+    "ReadSchema",
+    "SelectedBucketsCount",
+    "PushedAggregates",
+    "PushedAggregation",
 ];
 
 /// The parts of a list at its commas outside of brackets.
@@ -148,15 +156,12 @@ fn split_top(list: &str) -> impl Iterator<Item = &str> {
             ',' if depth <= 0 => Some(at),
             _ => None,
         });
-        match comma {
-            Some(at) => {
-                rest = text.get(at + 1..);
-                text.get(..at)
-            }
-            None => {
-                rest = None;
-                Some(text)
-            }
+        if let Some(at) = comma {
+            rest = text.get(at + 1..);
+            text.get(..at)
+        } else {
+            rest = None;
+            Some(text)
         }
     })
 }

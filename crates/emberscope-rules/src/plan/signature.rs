@@ -11,21 +11,20 @@ pub(crate) fn normalised(description: &str) -> String {
     while let Some(c) = rest.chars().next() {
         let after = rest.get(c.len_utf8()..).unwrap_or("");
         let skipped = match c {
-            '#' => Some(skip(after, |c| c.is_ascii_digit())).filter(|digits| *digits > 0).map(|digits| {
-                digits + usize::from(after.get(digits..).is_some_and(|rest| rest.starts_with('L')))
-            }),
+            '#' => Some(skip(after, |c| c.is_ascii_digit()))
+                .filter(|digits| *digits > 0)
+                .map(|digits| digits + usize::from(after.get(digits..).is_some_and(|rest| rest.starts_with('L')))),
             '@' => Some(skip(after, |c| c.is_ascii_hexdigit())).filter(|digits| *digits > 0),
             '=' if out.ends_with("plan_id") || out.ends_with("[id") => {
                 Some(skip(after, |c| c.is_ascii_digit() || c == '#')).filter(|digits| *digits > 0)
             }
             _ => None,
         };
-        match skipped {
-            Some(length) => rest = after.get(length..).unwrap_or(""),
-            None => {
-                out.push(c);
-                rest = after;
-            }
+        if let Some(length) = skipped {
+            rest = after.get(length..).unwrap_or("");
+        } else {
+            out.push(c);
+            rest = after;
         }
     }
     out
@@ -54,6 +53,8 @@ pub(crate) struct Part<'a> {
     pub(crate) node: &'a PlanNode,
     /// A hash of its nodes' kinds and descriptions, wrappers left out.
     pub(crate) signature: u64,
+    /// The signature of the part it is in, wrappers left out; `None` for the whole plan.
+    pub(crate) parent: Option<u64>,
     /// Its nodes without wrappers.
     pub(crate) nodes: u64,
     /// Whether more than reading, filtering and projecting is done in it.
@@ -64,9 +65,42 @@ pub(crate) struct Part<'a> {
     pub(crate) reads: bool,
 }
 
+/// How alike parts must be to have one signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Likeness {
+    /// Every node has the same description but for ids.
+    Same,
+    /// The same data, filters, joins and grouping keys. The columns that are read, projected and aggregated may differ:
+    /// Spark leaves out of a plan what its action does not need.
+    Shape,
+}
+
+/// What of a node goes into the signature of its part; `None` for a node that the likeness looks through.
+fn essence(node: &PlanNode, likeness: Likeness) -> Option<(String, String)> {
+    let name = canonical(&node.name);
+    if likeness == Likeness::Same {
+        return Some((name.to_owned(), normalised(&node.description)));
+    }
+    let description = normalised(&node.description);
+    Some(match operator(node) {
+        Operator::PassThrough if !matches!(name, "Window" | "MapElements") => return None,
+        Operator::Scan => {
+            let scan = Scan { node };
+            let filters = [scan.partition_filters(), scan.pushed_filters()].map(|list| normalised(list.unwrap_or("")));
+            let range = if name == "Range" { description } else { String::new() };
+            (scan.name(), format!("{}\n{}\n{range}", filters[0], filters[1]))
+        }
+        _ if name.ends_with("Aggregate") => {
+            let keys = description.split_once("keys=[").and_then(|(_, rest)| rest.split_once("], functions"));
+            ("Aggregate".to_owned(), keys.map_or(description.clone(), |(keys, _)| keys.to_owned()))
+        }
+        _ => (name.to_owned(), description),
+    })
+}
+
 /// The parts of a plan, each node with all below it, in post-order. Nothing below a cached table or a reused exchange is
 /// part of the work.
-pub(crate) fn signatures(root: &PlanNode) -> Vec<Part<'_>> {
+pub(crate) fn signatures(root: &PlanNode, likeness: Likeness) -> Vec<Part<'_>> {
     let mut parts = Vec::new();
     // Iterative: a plan can be deep.
     let mut open: Vec<(&PlanNode, bool)> = vec![(root, false)];
@@ -82,25 +116,28 @@ pub(crate) fn signatures(root: &PlanNode) -> Vec<Part<'_>> {
         }
         let count = if leaf { 0 } else { node.children.len() };
         let below = done.split_off(done.len().saturating_sub(count));
-        let part = join_parts(node, &below);
-        // A wrapper is its child: it is no part of its own.
-        let passes = operator(node) == Operator::Wrapper && below.len() == 1;
-        if !passes {
-            parts.push(part.clone());
+        let part = join_parts(node, &below, likeness);
+        // A wrapper is its child: it is no part of its own, and the child waits for its real parent.
+        if !looks_through(node, likeness) || below.len() != 1 {
+            parts.extend(below.into_iter().map(|child| Part { parent: Some(part.signature), ..child }));
         }
         done.push(part);
     }
+    parts.extend(done);
     parts
 }
 
-fn join_parts<'a>(node: &'a PlanNode, below: &[Part<'a>]) -> Part<'a> {
-    if let (Operator::Wrapper, [only]) = (operator(node), below) {
+fn join_parts<'a>(node: &'a PlanNode, below: &[Part<'a>], likeness: Likeness) -> Part<'a> {
+    if let (true, [only]) = (looks_through(node, likeness), below) {
         return only.clone();
     }
     let mut hash = Fnv::new();
-    hash.add(canonical(&node.name));
-    hash.add(&normalised(&node.description));
-    below.iter().for_each(|part| hash.add_number(part.signature));
+    let (name, description) = essence(node, likeness).unwrap_or_default();
+    hash.add(&name);
+    hash.add(&description);
+    for part in below {
+        hash.add_number(part.signature);
+    }
     let work = matches!(
         operator(node),
         Operator::Exchange | Operator::Broadcast | Operator::Join(_) | Operator::Python(_) | Operator::Other
@@ -109,6 +146,7 @@ fn join_parts<'a>(node: &'a PlanNode, below: &[Part<'a>]) -> Part<'a> {
     Part {
         node,
         signature: hash.0,
+        parent: None,
         nodes: 1 + below.iter().map(|part| part.nodes).sum::<u64>(),
         computes: work || below.iter().any(|part| part.computes),
         comparable: identifies_data(node)
@@ -117,6 +155,11 @@ fn join_parts<'a>(node: &'a PlanNode, below: &[Part<'a>]) -> Part<'a> {
             && below.iter().all(|part| part.comparable),
         reads: operator(node) == Operator::Scan || below.iter().any(|part| part.reads),
     }
+}
+
+/// Whether a node with one input is taken for that input.
+fn looks_through(node: &PlanNode, likeness: Likeness) -> bool {
+    operator(node) == Operator::Wrapper || essence(node, likeness).is_none()
 }
 
 /// The 64-bit FNV-1a hash (Fowler, Noll, Vo): the same at every run of the program.
@@ -128,11 +171,15 @@ impl Fnv {
     }
 
     fn add(&mut self, text: &str) {
-        text.bytes().chain([0]).for_each(|byte| self.byte(byte));
+        for byte in text.bytes().chain([0]) {
+            self.byte(byte);
+        }
     }
 
     fn add_number(&mut self, number: u64) {
-        number.to_le_bytes().into_iter().for_each(|byte| self.byte(byte));
+        for byte in number.to_le_bytes() {
+            self.byte(byte);
+        }
     }
 
     fn byte(&mut self, byte: u8) {

@@ -1,9 +1,11 @@
 //! Cached blocks are dropped and computed again.
 
-use emberscope_run::{RddInfo, RddStorage, StageAttempt, StageKey, Unit};
+use std::collections::{BTreeMap, BTreeSet};
+
+use emberscope_run::{NULL, RddId, RddInfo, RddStorage, StageAttempt, StageKey, TaskColumn, TaskStatus, Unit};
 
 use crate::finding::{Advice, Evidence, Finding, Savings, Subject};
-use crate::plan::{Cost, SqlStages};
+use crate::plan::{self, Cost, SqlStages};
 use crate::problem::Problem;
 use crate::rule::{Context, Outcome, Rule, Threshold};
 use crate::words;
@@ -33,89 +35,144 @@ const FLOOR: Threshold = Threshold {
 };
 
 fn check(ctx: &Context<'_>) -> Outcome {
-    let cached: Vec<&RddStorage> = ctx.run.rdds.values().filter(|rdd| !uses(ctx, rdd).is_empty()).collect();
-    if cached.is_empty() {
+    let used: Vec<(&RddStorage, Vec<Use<'_>>)> =
+        ctx.run.rdds.values().map(|rdd| (rdd, uses(ctx, rdd))).filter(|(_, uses)| uses.len() > 1).collect();
+    if used.is_empty() {
         return Outcome::Clear;
     }
-    let tell = |rdd: &RddStorage| rdd.updates.is_some() || rdd.cached_partitions_max > 0;
-    if !cached.iter().any(|rdd| tell(rdd)) {
+    let measured: Vec<_> =
+        used.into_iter().filter_map(|(rdd, uses)| lost(rdd, &uses).map(|lost| (rdd, uses, lost))).collect();
+    if measured.is_empty() {
         return Outcome::missing(
             "block updates (spark.eventLog.logBlockUpdates.enabled; since Spark 1.6 stage infos do not count cached partitions)",
         );
     }
-    Outcome::of(cached.into_iter().filter(|rdd| tell(rdd)).filter_map(|rdd| finding(ctx, rdd)).collect())
+    Outcome::of(measured.into_iter().filter_map(|(rdd, uses, lost)| finding(ctx, rdd, &uses, &lost)).collect())
 }
 
-/// The stages that ran with an RDD asked to be cached, in order, each with what its info says of the RDD.
-fn uses<'a>(ctx: &Context<'a>, rdd: &RddStorage) -> Vec<(StageKey, &'a RddInfo)> {
-    let info = |stage: &'a StageAttempt| stage.rdds.iter().find(|info| info.id == rdd.id && info.cached);
+/// A stage that ran every partition of an RDD that is asked to be cached.
+struct Use<'a> {
+    key: StageKey,
+    /// Partitions that this stage computed although it was not the first; `None` when its tasks cannot tell.
+    computed: Option<u64>,
+    stage: &'a StageAttempt,
+}
+
+/// The stages that ran with all of an RDD, in order. Steps of `take` and `show` need some partitions only.
+fn uses<'a>(ctx: &Context<'a>, rdd: &RddStorage) -> Vec<Use<'a>> {
+    let whole = |stage: &StageAttempt| {
+        let info = stage.rdds.iter().find(|info| info.id == rdd.id && info.cached);
+        info.is_some_and(|info| info.partitions == stage.num_tasks)
+            && stage.tasks.len() as u64 >= stage.num_tasks.max(1)
+    };
     ctx.run
         .stages
         .iter()
-        .filter(|(_, stage)| !stage.tasks.is_empty())
-        .filter_map(|(&key, stage)| Some((key, info(stage)?)))
+        .filter(|(_, stage)| whole(stage))
+        .map(|(&key, stage)| Use { key, computed: computed(stage, rdd.id), stage })
         .collect()
 }
 
-/// Partitions that were computed again, and in how they are known.
+/// Tasks of a stage that computed their partition of a cached RDD: where all that the stage reads from shuffles is read to
+/// compute that RDD, a task that found its block cached reads none. `None` for any other stage.
+fn computed(stage: &StageAttempt, rdd: RddId) -> Option<u64> {
+    let by_id: BTreeMap<RddId, &RddInfo> = stage.rdds.iter().map(|info| (info.id, info)).collect();
+    let mut below = BTreeSet::new();
+    let mut open = vec![rdd];
+    while let Some(id) = open.pop() {
+        if let Some(info) = by_id.get(&id).filter(|_| below.insert(id)) {
+            open.extend(&info.parent_ids);
+        }
+    }
+    // A parent that is not in the stage is on the other side of a shuffle.
+    let mut readers =
+        stage.rdds.iter().filter(|info| info.parent_ids.iter().any(|id| !by_id.contains_key(id))).peekable();
+    readers.peek()?;
+    if !readers.all(|info| below.contains(&info.id)) {
+        return None;
+    }
+    let read = stage.tasks.column(TaskColumn::ShuffleRecordsRead);
+    let status = stage.tasks.column(TaskColumn::Status);
+    let computed = read
+        .iter()
+        .zip(&status)
+        .filter(|&(&records, &status)| records != NULL && records > 0 && status == TaskStatus::Success.code());
+    Some(computed.count() as u64)
+}
+
+/// Partitions that were computed again, and how that is known.
 struct Lost {
     partitions: f64,
-    /// Whether block updates counted them; else they follow from the cached fraction.
-    counted: bool,
+    how: &'static str,
+    confidence: f64,
 }
 
-fn lost(rdd: &RddStorage, uses: &[(StageKey, &RddInfo)]) -> Lost {
+/// What was computed again of an RDD; `None` when the log does not tell.
+fn lost(rdd: &RddStorage, uses: &[Use<'_>]) -> Option<Lost> {
+    let later = uses.len().saturating_sub(1) as f64;
     if let Some(updates) = rdd.updates {
-        return Lost { partitions: updates.stored_again as f64, counted: true };
+        // Blocks of one RDD never make room for each other: what does not fit is computed at each use.
+        let stored = (updates.stored_in_memory + updates.stored_on_disk).saturating_sub(updates.stored_again);
+        let stored = stored.max(rdd.cached_partitions_max);
+        let never = if rdd.use_disk { 0 } else { rdd.partitions.saturating_sub(stored) };
+        let partitions = updates.stored_again as f64 + never as f64 * later;
+        return Some(Lost { partitions, how: "block updates", confidence: 0.85 });
     }
-    // What a stage found missing is what the last info before it lacked, and every later stage computes that again.
-    let missing = rdd.partitions.saturating_sub(rdd.cached_partitions_max) as f64;
-    Lost { partitions: missing * uses.len().saturating_sub(1) as f64, counted: false }
+    if rdd.cached_partitions_max > 0 {
+        let never = if rdd.use_disk { 0 } else { rdd.partitions.saturating_sub(rdd.cached_partitions_max) };
+        return Some(Lost { partitions: never as f64 * later, how: "counts of cached partitions", confidence: 0.65 });
+    }
+    let known: Option<Vec<u64>> = uses.iter().skip(1).map(|using| using.computed).collect();
+    let partitions = known?.iter().sum::<u64>() as f64;
+    Some(Lost { partitions, how: "tasks that read the shuffle below the cache again", confidence: 0.75 })
 }
 
-fn finding(ctx: &Context<'_>, rdd: &RddStorage) -> Option<Finding> {
-    let uses = uses(ctx, rdd);
-    let (&(maker, _), later) = uses.split_first()?;
-    let lost = lost(rdd, &uses);
-    let partitions = rdd.partitions.max(1) as f64;
-    if !(lost.partitions / partitions >= ctx.threshold(&LOST_SHARE)) || rdd.use_disk && !lost.counted {
+fn finding(ctx: &Context<'_>, rdd: &RddStorage, uses: &[Use<'_>], lost: &Lost) -> Option<Finding> {
+    let (first, later) = uses.split_first()?;
+    let maker = first.key;
+    let partitions = rdd.partitions.max(first.stage.num_tasks).max(1) as f64;
+    let enough = lost.partitions / partitions >= ctx.threshold(&LOST_SHARE);
+    if !enough {
         return None;
     }
     // A partition costs what it cost the stage that made it first.
     let made = SqlStages::cost(ctx, &std::iter::once(maker).collect());
     let again = made.task_ms / partitions * lost.partitions;
-    let users = SqlStages::cost(ctx, &later.iter().map(|&(key, _)| key).collect());
+    let users = SqlStages::cost(ctx, &later.iter().map(|using| using.key).collect());
     let saved: Cost = users.of_task_ms(again.min(users.task_ms));
     if ctx.below_floor(saved.wall_ms, &FLOOR) {
         return None;
     }
-    let name = if rdd.name.is_empty() { format!("RDD {}", rdd.id) } else { rdd.name.clone() };
+    let name = short_name(rdd);
     let mut subject = Subject::rdd(rdd.id).named(name.as_str());
     subject.stage_id = Some(maker.stage_id.0);
     let summary = match rdd.updates {
-        Some(updates) => format!(
+        Some(updates) if updates.stored_again > 0 => format!(
             "{} blocks of the cached {name} ({} partitions) were dropped from memory and {} computed again",
             words::count(updates.dropped),
             words::count(rdd.partitions),
-            words::count(updates.stored_again),
+            words::count(lost.partitions as u64),
         ),
-        None => format!(
-            "only {} of {} partitions of the cached {name} found room in memory; {} later stages computed the others again",
-            words::count(rdd.cached_partitions_max),
-            words::count(rdd.partitions),
+        _ => format!(
+            "{} later stages computed {} partitions of the cached {name} again ({} in all): they found no room in memory or \
+             were dropped",
             later.len(),
+            words::count(lost.partitions as u64),
+            words::count(partitions as u64),
         ),
     };
-    let mut finding = Finding::new(Problem::CacheEviction, if lost.counted { 0.85 } else { 0.65 }, subject, summary);
-    finding.more_subjects = later.iter().map(|&(key, _)| Subject::stage(key).named(ctx.stage_name(key))).collect();
-    finding.evidence = evidence(ctx, rdd, &lost);
+    let mut finding = Finding::new(Problem::CacheEviction, lost.confidence, subject, summary);
+    finding.evidence = evidence(ctx, rdd, lost, partitions);
+    let subjects = later.iter().map(|using| Subject::stage(using.key).named(ctx.stage_name(using.key)));
+    plan::more_subjects(&mut finding, subjects);
     finding.savings = Savings {
         wall_clock_ms: Some(saved.wall_ms.round() as u64),
         core_ms: Some(saved.task_ms.round() as u64),
         how: format!(
-            "{} partitions computed again at {} each, the mean of stage {maker} that made them first, within the {} of task \
+            "{} partitions computed again (from {}) at {} each, the mean of stage {maker} that made them first, within the {} of task \
              time of the {} stages that used them later",
             words::count(lost.partitions as u64),
+            lost.how,
             words::duration(made.task_ms / partitions),
             words::duration(users.task_ms),
             later.len(),
@@ -125,11 +182,29 @@ fn finding(ctx: &Context<'_>, rdd: &RddStorage) -> Option<Finding> {
     Some(finding)
 }
 
-fn evidence(ctx: &Context<'_>, rdd: &RddStorage, lost: &Lost) -> Vec<Evidence> {
+/// What people call an RDD. That of a cached DataFrame is named by Spark after its whole plan: the first operator that is no
+/// wrapper says most of it.
+fn short_name(rdd: &RddStorage) -> String {
+    let mut lines = rdd.name.lines().map(|line| line.trim_start_matches([' ', '+', '-', ':', '*']));
+    let first = lines.next().unwrap_or("");
+    if first.is_empty() {
+        return format!("RDD {}", rdd.id);
+    }
+    match lines.next() {
+        None if first.chars().count() <= 80 => first.to_owned(),
+        None => first.chars().take(80).collect(),
+        Some(second) => {
+            let line = if first.starts_with("AdaptiveSparkPlan") { second } else { first };
+            format!("DataFrame of {}", line.chars().take(80).collect::<String>())
+        }
+    }
+}
+
+fn evidence(ctx: &Context<'_>, rdd: &RddStorage, lost: &Lost, partitions: f64) -> Vec<Evidence> {
     let mut all = vec![
         Evidence::number("recomputed_partitions_count", lost.partitions, Unit::Count)
-            .over(ctx.threshold(&LOST_SHARE) * rdd.partitions as f64),
-        Evidence::number("rdd_partitions_count", rdd.partitions as f64, Unit::Count),
+            .over(ctx.threshold(&LOST_SHARE) * partitions),
+        Evidence::number("rdd_partitions_count", partitions, Unit::Count),
     ];
     if let Some(updates) = rdd.updates {
         all.push(Evidence::number("blocks_dropped_count", updates.dropped as f64, Unit::Count));
@@ -181,18 +256,35 @@ fn advice(ctx: &Context<'_>, rdd: &RddStorage, name: &str) -> Vec<Advice> {
 mod tests {
     use super::*;
     use crate::testing::{RunBuilder, check, outcome, run};
-    use emberscope_run::{BlockUpdateCounts, RddId};
+    use emberscope_run::BlockUpdateCounts;
 
-    /// RDD 7 of 10 partitions, made in 10 tasks of 1 s and used twice more.
+    /// RDD 7 of 10 partitions, made in 10 tasks of 1 s and used twice more. The second and third use read from the shuffle below it in `again` tasks.
     fn cached(updates: Option<BlockUpdateCounts>, cached_max: u64) -> RunBuilder {
+        cached_over_shuffle(updates, cached_max, None)
+    }
+
+    fn cached_over_shuffle(updates: Option<BlockUpdateCounts>, cached_max: u64, again: Option<u64>) -> RunBuilder {
         let mut builder = run().executor("1", 2);
         for id in 0..3 {
             builder = builder.stage(id, |stage| {
                 (0..10).for_each(|partition| {
-                    stage.task(partition).duration_ms(1_000);
+                    let read = if id == 0 || again.is_some_and(|again| partition < again) { 5 } else { 0 };
+                    stage.task(partition).duration_ms(1_000).shuffle_read(read, read);
                 });
-                stage.with(|attempt| {
-                    attempt.rdds.push(RddInfo { id: RddId(7), partitions: 10, cached: true, ..RddInfo::default() });
+                stage.with(move |attempt| {
+                    let info = |id, parent| RddInfo {
+                        id: RddId(id),
+                        partitions: 10,
+                        parent_ids: vec![RddId(parent)],
+                        ..RddInfo::default()
+                    };
+                    attempt.rdds.push(RddInfo { cached: true, ..info(7, 6) });
+                    // RDD 6 reads the shuffle of RDD 5, which is another stage's; without it nothing is known to be shuffled.
+                    attempt.rdds.push(if again.is_some() {
+                        info(6, 5)
+                    } else {
+                        RddInfo { parent_ids: Vec::new(), ..info(6, 5) }
+                    });
                 });
             });
         }
@@ -210,13 +302,18 @@ mod tests {
         })
     }
 
-    fn stored_again(blocks: u64) -> Option<BlockUpdateCounts> {
-        Some(BlockUpdateCounts { stored_in_memory: 10 + blocks, dropped: blocks, stored_again: blocks, ..BlockUpdateCounts::default() })
+    fn stored_again(blocks: u64) -> BlockUpdateCounts {
+        BlockUpdateCounts {
+            stored_in_memory: 10 + blocks,
+            dropped: blocks,
+            stored_again: blocks,
+            ..BlockUpdateCounts::default()
+        }
     }
 
     #[test]
     fn blocks_that_were_stored_again_are_found_and_charged_what_they_cost_first() {
-        let findings = check(&RULE, &cached(stored_again(6), 10));
+        let findings = check(&RULE, &cached(Some(stored_again(6)), 10));
         assert_eq!(findings.len(), 1);
         // 6 partitions at 1 s of task time; two tasks run at a time.
         assert_eq!(findings[0].savings.core_ms, Some(6_000));
@@ -225,8 +322,17 @@ mod tests {
     }
 
     #[test]
+    fn a_cached_dataframe_is_called_by_its_first_operator() {
+        let plan = "AdaptiveSparkPlan isFinalPlan=false\n+- Exchange RoundRobinPartitioning(24)\n   +- Range (0, 6)\n";
+        let named =
+            |name: &str| short_name(&RddStorage { id: RddId(7), name: name.to_owned(), ..RddStorage::default() });
+        assert_eq!(named(plan), "DataFrame of Exchange RoundRobinPartitioning(24)");
+        assert_eq!([named("ratings"), named("")], ["ratings", "RDD 7"]);
+    }
+
+    #[test]
     fn a_cache_that_keeps_its_blocks_is_left_alone() {
-        assert_eq!(check(&RULE, &cached(stored_again(0), 10)), []);
+        assert_eq!(check(&RULE, &cached(Some(stored_again(0)), 10)), []);
     }
 
     #[test]
@@ -234,6 +340,20 @@ mod tests {
         let findings = check(&RULE, &cached(None, 4));
         // 6 partitions in each of two later stages.
         assert_eq!(findings[0].savings.core_ms, Some(12_000));
+    }
+
+    #[test]
+    fn blocks_that_never_found_room_are_known_from_block_updates_too() {
+        let updates = Some(BlockUpdateCounts { stored_in_memory: 4, ..BlockUpdateCounts::default() });
+        assert_eq!(check(&RULE, &cached(updates, 0))[0].savings.core_ms, Some(12_000));
+    }
+
+    #[test]
+    fn tasks_that_read_the_shuffle_below_the_cache_again_tell_without_block_updates() {
+        let findings = check(&RULE, &cached_over_shuffle(None, 0, Some(3)));
+        // 3 tasks in each of two later stages.
+        assert_eq!(findings[0].savings.core_ms, Some(6_000));
+        assert_eq!(check(&RULE, &cached_over_shuffle(None, 0, Some(0))), []);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use emberscope_extract::features::Metric;
-use emberscope_run::{TaskColumn, Unit};
+use emberscope_run::Unit;
 
 use crate::finding::{Advice, Evidence, Finding, Subject};
 use crate::problem::Problem;
@@ -18,7 +18,7 @@ pub(super) static RULE: Rule = Rule {
     problem: Problem::CpuContention,
     summary: "In nearly all stages and on all executors tasks were off the CPU for no reason that the log names.",
     documentation: include_str!("cpu_contention.md"),
-    thresholds: &[WAIT_RATIO, COVERED_SHARE, MIN_STAGES, FLOOR, LEAST],
+    thresholds: &[WAIT_RATIO, COVERED_SHARE, MIN_CPU, HAD_CPU, MIN_STAGES, FLOOR, LEAST],
     explained_by: &[],
     check,
 };
@@ -36,6 +36,20 @@ const COVERED_SHARE: Threshold = Threshold {
     unit: Unit::Ratio,
     reason: "share of the run's warm task time in stages that wait like that: a busy host slows all code, a lock or a service only \
              the code that uses it. Set by judgement",
+};
+const MIN_CPU: Threshold = Threshold {
+    name: "min_cpu_ratio",
+    value: 0.15,
+    unit: Unit::Ratio,
+    reason: "CPU time over run time below which tasks hardly compute and wait for something else: hosts with seven threads for each CPU \
+             are rare, calls to services are not. Set by judgement",
+};
+const HAD_CPU: Threshold = Threshold {
+    name: "deserialize_cpu_ratio",
+    value: 0.7,
+    unit: Unit::Ratio,
+    reason: "CPU time over time of deserializing warm tasks, which needs nothing but a CPU: from here on the hosts had one to give. On \
+             quiet hosts 0.5 to 1 was seen in real logs, on a busy one 0.3",
 };
 const MIN_STAGES: Threshold = Threshold {
     name: "min_stages",
@@ -86,9 +100,16 @@ fn finding(ctx: &Context<'_>, stages: &[StageBlocked<'_>]) -> Option<Finding> {
     {
         return None;
     }
+    let deserialize = blocked::deserialize_cpu_ratio(waiting.iter().copied());
+    if deserialize.is_some_and(|ratio| ratio >= ctx.threshold(&HAD_CPU)) {
+        return None;
+    }
     let executors = by_executor(&waiting);
     let overall = Blocked::sum(waiting.iter().map(|stage| Some(stage.blocked)))?;
     let share = overall.share(overall.rest_ms);
+    if overall.share(overall.cpu_ms) < ctx.threshold(&MIN_CPU) {
+        return None;
+    }
     if executors.values().any(|blocked| blocked.share(blocked.rest_ms) < 0.5 * share) {
         return None;
     }
@@ -96,7 +117,8 @@ fn finding(ctx: &Context<'_>, stages: &[StageBlocked<'_>]) -> Option<Finding> {
         waiting
             .iter()
             .filter_map(|stage| {
-                let lost = stage.blocked.share(stage.blocked.rest_ms) * stage.stage.sum(Metric::ExecutorRunTime)? as f64;
+                let lost =
+                    stage.blocked.share(stage.blocked.rest_ms) * stage.stage.sum(Metric::ExecutorRunTime)? as f64;
                 StageLoss::of_task_time(stage.stage, lost)
             })
             .collect(),
@@ -104,8 +126,7 @@ fn finding(ctx: &Context<'_>, stages: &[StageBlocked<'_>]) -> Option<Finding> {
     if losses.negligible(ctx, &FLOOR, &LEAST) {
         return None;
     }
-    let deserialize = deserialize_cpu_ratio(&waiting);
-    let backed = deserialize.is_some_and(|ratio| ratio < 0.6);
+    let backed = deserialize.is_some_and(|ratio| ratio < 0.5);
     let mut finding = Finding::new(
         Problem::CpuContention,
         if backed { 0.55 } else { 0.4 },
@@ -120,7 +141,8 @@ fn finding(ctx: &Context<'_>, stages: &[StageBlocked<'_>]) -> Option<Finding> {
     finding.evidence = vec![
         Evidence::number("unexplained_off_cpu_over_run_time_ratio", share, Unit::Ratio).over(ratio),
         Evidence::number("executor_cpu_time_over_run_time_ratio", overall.share(overall.cpu_ms), Unit::Ratio),
-        Evidence::number("covered_task_time_ratio", covered / total.run_ms, Unit::Ratio).over(ctx.threshold(&COVERED_SHARE)),
+        Evidence::number("covered_task_time_ratio", covered / total.run_ms, Unit::Ratio)
+            .over(ctx.threshold(&COVERED_SHARE)),
         Evidence::number("executors_count", executors.len() as f64, Unit::Count),
     ];
     finding.evidence.extend(
@@ -149,20 +171,6 @@ fn by_executor(stages: &[&StageBlocked<'_>]) -> BTreeMap<Option<u64>, Blocked> {
         executors.entry(task.executor).or_default().push(Blocked::of_task(&task.row));
     }
     executors.into_iter().filter_map(|(id, parts)| Some((id, Blocked::sum(parts.into_iter())?))).collect()
-}
-
-/// CPU time over time of deserializing the warm tasks: that needs a CPU and no lock, file or service. `None` below a second.
-fn deserialize_cpu_ratio(stages: &[&StageBlocked<'_>]) -> Option<f64> {
-    let (mut time, mut cpu) = (0.0, 0.0);
-    for task in stages.iter().flat_map(|stage| &stage.tasks) {
-        if let (Some(ms), Some(ns)) =
-            (task.number(TaskColumn::ExecutorDeserializeTime), task.number(TaskColumn::ExecutorDeserializeCpuTime))
-        {
-            time += ms;
-            cpu += ns / 1e6;
-        }
-    }
-    (time >= 1_000.0).then(|| cpu / time)
 }
 
 fn advice(ctx: &Context<'_>, cpu_share: f64) -> Vec<Advice> {
@@ -198,6 +206,8 @@ fn advice(ctx: &Context<'_>, cpu_share: f64) -> Vec<Advice> {
 
 #[cfg(test)]
 mod tests {
+    use emberscope_run::TaskColumn;
+
     use super::*;
     use crate::testing::{RunBuilder, check, outcome, run};
 
@@ -226,6 +236,30 @@ mod tests {
     }
 
     #[test]
+    fn tasks_that_hardly_compute_wait_for_something_else() {
+        assert_eq!(check(&RULE, &stages([200; 4])), []);
+    }
+
+    #[test]
+    fn warm_tasks_deserialized_on_the_cpu_show_that_there_was_one() {
+        let deserialized = |cpu_ms: u64| {
+            stages([1_000; 4]).with(move |run| {
+                for stage in run.stages.values_mut() {
+                    let rows: Vec<_> = stage.tasks.rows().collect();
+                    stage.tasks = emberscope_run::TaskStore::default();
+                    for mut row in rows {
+                        row.set(TaskColumn::ExecutorDeserializeTime, 20);
+                        row.set(TaskColumn::ExecutorDeserializeCpuTime, cpu_ms * 1_000_000);
+                        stage.tasks.push(row);
+                    }
+                }
+            })
+        };
+        assert_eq!(check(&RULE, &deserialized(14)), []);
+        assert!((check(&RULE, &deserialized(6))[0].confidence - 0.55).abs() < 1e-9);
+    }
+
+    #[test]
     fn one_stage_that_waits_is_not_the_hosts_fault() {
         assert_eq!(check(&RULE, &stages([200, 1_950, 1_950, 1_950])), []);
     }
@@ -237,7 +271,7 @@ mod tests {
 
     #[test]
     fn python_workers_are_no_contention() {
-        let run = stages([200; 4]).with(|run| {
+        let run = stages([1_000; 4]).with(|run| {
             for stage in run.stages.values_mut() {
                 stage.rdds.push(emberscope_run::RddInfo { name: "PythonRDD".to_owned(), ..Default::default() });
             }

@@ -16,7 +16,7 @@ pub(super) static RULE: Rule = Rule {
     problem: Problem::DiskIoBound,
     summary: "Tasks were off the CPU while they moved bytes to or from files, and for no other reason that the log names.",
     documentation: include_str!("disk_io_bound.md"),
-    thresholds: &[WAIT_RATIO, ELSEWHERE, FLOOR, LEAST],
+    thresholds: &[WAIT_RATIO, ELSEWHERE, HAD_CPU, FLOOR, LEAST],
     explained_by: &[Problem::MemorySpill],
     check,
 };
@@ -30,10 +30,17 @@ const WAIT_RATIO: Threshold = Threshold {
 };
 const ELSEWHERE: Threshold = Threshold {
     name: "elsewhere_ratio",
-    value: 0.7,
+    value: 0.5,
     unit: Unit::Ratio,
     reason: "when stages without files are off the CPU for this much of what the stage is, files are not the cause but the host is. \
              Set by judgement",
+};
+const HAD_CPU: Threshold = Threshold {
+    name: "deserialize_cpu_ratio",
+    value: 0.7,
+    unit: Unit::Ratio,
+    reason: "CPU time over time of deserializing warm tasks, which needs no disk: below it the host had no CPU to give, unless stages \
+             without files show that it had. In a healthy run on a busy machine it was 0.3 while half of all run time was off the CPU",
 };
 const FLOOR: Threshold = Threshold {
     name: "floor_share",
@@ -53,15 +60,24 @@ fn check(ctx: &Context<'_>) -> Outcome {
         return missing;
     }
     let stages = blocked::stages(ctx);
-    let without_files = Blocked::sum(stages.iter().filter(|stage| !stage.blocked.io_explains_rest()).map(|stage| Some(stage.blocked)));
-    let elsewhere = without_files.map_or(0.0, |blocked| blocked.share(blocked.rest_ms));
+    let without_files =
+        Blocked::sum(stages.iter().filter(|stage| !stage.blocked.io_explains_rest()).map(|stage| Some(stage.blocked)));
+    let elsewhere = without_files.map(|blocked| blocked.share(blocked.rest_ms));
+    let had_cpu = blocked::deserialize_cpu_ratio(stages.iter());
+    if elsewhere.is_none() && had_cpu.is_none() {
+        // Nothing shows that the hosts had a CPU to give: a busy host looks the same as a busy disk.
+        return Outcome::missing(
+            "stages without files, or enough deserialize time, to tell a busy disk from a busy host",
+        );
+    }
     let hits: Vec<(&StageBlocked<'_>, StageLoss)> = stages
         .iter()
         .filter_map(|stage| {
             let waits = stage.blocked.share(stage.blocked.disk_ms());
             let is_disk = stage.blocked.main_cause() == Cause::Disk
                 && waits >= ctx.threshold(&WAIT_RATIO)
-                && elsewhere < ctx.threshold(&ELSEWHERE) * waits;
+                && elsewhere.is_none_or(|elsewhere| elsewhere < ctx.threshold(&ELSEWHERE) * waits)
+                && (elsewhere.is_some() || had_cpu.is_some_and(|ratio| ratio >= ctx.threshold(&HAD_CPU)));
             let loss = StageLoss::of_task_time(stage.stage, waits * stage.stage.sum(Metric::ExecutorRunTime)? as f64)?;
             is_disk.then_some((stage, loss))
         })
@@ -88,14 +104,23 @@ fn finding(ctx: &Context<'_>, hits: &[(&StageBlocked<'_>, StageLoss)]) -> Option
             losses.name(),
             words::percent(total.share(wait)),
             words::bytes(total.io_bytes),
-            if written { ", mostly in writing shuffle data" } else { "; the log does not prove that they waited for them" },
+            if written {
+                ", mostly in writing shuffle data"
+            } else {
+                "; the log does not prove that they waited for them"
+            },
         ),
     );
     finding.evidence = vec![
-        Evidence::number("off_cpu_with_files_over_run_time_ratio", total.share(wait), Unit::Ratio).over(ctx.threshold(&WAIT_RATIO)),
+        Evidence::number("off_cpu_with_files_over_run_time_ratio", total.share(wait), Unit::Ratio)
+            .over(ctx.threshold(&WAIT_RATIO)),
         Evidence::number("shuffle_write_wait_time_ms", total.write_ms, Unit::Ms),
         Evidence::number("off_cpu_without_metric_ms", total.rest_ms, Unit::Ms),
-        Evidence::number("file_bytes_over_waited_time_per_second", total.io_bytes / (wait / 1_000.0).max(0.001), Unit::PerSecond),
+        Evidence::number(
+            "file_bytes_over_waited_time_per_second",
+            total.io_bytes / (wait / 1_000.0).max(0.001),
+            Unit::PerSecond,
+        ),
     ];
     losses.list(ctx, &mut finding);
     finding.savings = losses.savings(format!(
@@ -163,13 +188,44 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    /// 16 tasks of 10 s on 4 cores that read 200 MiB each, with `cpu` ms of CPU.
+    /// 16 tasks of 10 s on 4 cores that read 200 MiB each, with `cpu` ms of CPU; they were deserialized in 50 ms, all on the CPU.
     fn reading(cpu: u64) -> RunBuilder {
+        reading_after(cpu, 50)
+    }
+
+    /// The same with `deserialize` ms of CPU time in the 50 ms.
+    fn reading_after(cpu: u64, deserialize: u64) -> RunBuilder {
         run().executor("1", 4).stage(0, |stage| {
             for partition in 0..16 {
-                stage.task(partition).duration_ms(10_000).metrics(10_000, cpu, 0).input(200 * MIB, 1_000);
+                stage
+                    .task(partition)
+                    .duration_ms(10_000)
+                    .metrics(10_000, cpu, 0)
+                    .input(200 * MIB, 1_000)
+                    .set(TaskColumn::ExecutorDeserializeTime, 50)
+                    .set(TaskColumn::ExecutorDeserializeCpuTime, deserialize * 1_000_000);
             }
         })
+    }
+
+    #[test]
+    fn a_host_without_a_cpu_to_give_is_not_taken_for_a_slow_disk() {
+        assert_eq!(check(&RULE, &reading_after(5_000, 15)), []);
+    }
+
+    #[test]
+    fn without_anything_to_tell_a_busy_host_by_the_rule_is_skipped() {
+        let run = reading(5_000).with(|run| {
+            for stage in run.stages.values_mut() {
+                let mut rows: Vec<_> = stage.tasks.rows().collect();
+                stage.tasks = emberscope_run::TaskStore::default();
+                for row in &mut rows {
+                    row.set(TaskColumn::ExecutorDeserializeTime, 1);
+                    stage.tasks.push(row.clone());
+                }
+            }
+        });
+        assert!(matches!(outcome(&RULE, &run), Outcome::Skipped { .. }));
     }
 
     #[test]
@@ -190,6 +246,8 @@ mod tests {
                     .task(partition)
                     .duration_ms(10_000)
                     .metrics(10_000, 5_000, 0)
+                    .set(TaskColumn::ExecutorDeserializeTime, 50)
+                    .set(TaskColumn::ExecutorDeserializeCpuTime, 50_000_000)
                     .set(TaskColumn::ShuffleWriteTime, 4_500_000_000)
                     .set(TaskColumn::ShuffleBytesWritten, 200 * MIB);
             }
@@ -217,7 +275,13 @@ mod tests {
     fn garbage_collection_and_fetching_are_not_taken_for_the_disk() {
         let run = run().executor("1", 4).stage(0, |stage| {
             for partition in 0..16 {
-                stage.task(partition).duration_ms(10_000).metrics(10_000, 5_000, 4_000).input(200 * MIB, 1_000);
+                stage
+                    .task(partition)
+                    .duration_ms(10_000)
+                    .metrics(10_000, 5_000, 4_000)
+                    .input(200 * MIB, 1_000)
+                    .set(TaskColumn::ExecutorDeserializeTime, 50)
+                    .set(TaskColumn::ExecutorDeserializeCpuTime, 50_000_000);
             }
         });
         assert_eq!(check(&RULE, &run), []);

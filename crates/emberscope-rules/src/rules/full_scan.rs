@@ -55,8 +55,8 @@ struct Discard<'a> {
 }
 
 fn check(ctx: &Context<'_>) -> Outcome {
-    if let Some(missing) = plan::missing_metrics(ctx.run) {
-        return Outcome::missing(missing);
+    if let Some(outcome) = plan::unable(ctx.run) {
+        return outcome;
     }
     let plans = plan::plans(ctx.run);
     let stages = SqlStages::of(ctx);
@@ -69,7 +69,10 @@ fn check(ctx: &Context<'_>) -> Outcome {
             let (Some(read), Some(kept)) = (scan.rows(), plan::own_rows(filter)) else { continue };
             measured += 1;
             if let Some(found) = measure(ctx, &stages, plan, (scan, filter), (read, kept)) {
-                groups.entry(format!("{}\n{}", found.scan.name(), plan::columns(&filter.description).join(","))).or_default().push(found);
+                groups
+                    .entry(format!("{}\n{}", found.scan.name(), plan::columns(&filter.description).join(",")))
+                    .or_default()
+                    .push(found);
             }
         }
     }
@@ -132,7 +135,8 @@ fn finding(ctx: &Context<'_>, mut group: Vec<Discard<'_>>) -> Option<Finding> {
     group.sort_by(|a, b| b.saved.wall_ms.total_cmp(&a.saved.wall_ms));
     let first = group.first()?;
     let dropped = 1.0 - first.kept as f64 / first.read.max(1) as f64;
-    let repeated = if group.len() > 1 { format!("; {} more scans do the same", group.len() - 1) } else { String::new() };
+    let repeated =
+        if group.len() > 1 { format!("; {} more scans do the same", group.len() - 1) } else { String::new() };
     let mut finding = Finding::new(
         Problem::FullScan,
         if first.scan_ms.is_some() { 0.8 } else { 0.65 },
@@ -146,7 +150,6 @@ fn finding(ctx: &Context<'_>, mut group: Vec<Discard<'_>>) -> Option<Finding> {
             share_words(dropped),
         ),
     );
-    finding.more_subjects = group.iter().skip(1).map(subject).collect();
     finding.evidence = vec![
         Evidence::number("number of output rows (scan)", first.read as f64, Unit::Count).over(ctx.threshold(&MIN_ROWS)),
         Evidence::number("number of output rows (filter)", first.kept as f64, Unit::Count),
@@ -161,8 +164,12 @@ fn finding(ctx: &Context<'_>, mut group: Vec<Discard<'_>>) -> Option<Finding> {
     }
     let basis = match first.scan_ms {
         Some(ms) => format!("{} of scan time", words::duration(ms)),
-        None => format!("the {} of task time in the scan's stage (its scan time is not in the log, so this is an upper bound)", words::duration(first.cost.task_ms)),
+        None => format!(
+            "the {} of task time in the scan's stage (its scan time is not in the log, so this is an upper bound)",
+            words::duration(first.cost.task_ms)
+        ),
     };
+    plan::more_subjects(&mut finding, group.iter().skip(1).map(subject));
     finding.savings = Savings {
         wall_clock_ms: Some(saved.wall_ms.round() as u64),
         core_ms: Some(saved.task_ms.round() as u64),
@@ -178,7 +185,11 @@ fn finding(ctx: &Context<'_>, mut group: Vec<Discard<'_>>) -> Option<Finding> {
 
 /// A share near one with the digits that matter: `99.98 %`.
 fn share_words(share: f64) -> String {
-    if share > 0.99 && share < 1.0 { format!("{:.2} %", (share * 10_000.0).floor() / 100.0) } else { words::percent(share) }
+    if share > 0.99 && share < 1.0 {
+        format!("{:.2} %", (share * 10_000.0).floor() / 100.0)
+    } else {
+        words::percent(share)
+    }
 }
 
 fn subject(found: &Discard<'_>) -> Subject {
@@ -234,7 +245,10 @@ fn advice(ctx: &Context<'_>, found: &Discard<'_>) -> Vec<Advice> {
         found.scan.bytes().map_or_else(String::new, |bytes| format!(", {} instead of {}", words::bytes(bytes as f64 / kept), words::bytes(bytes as f64))),
     )));
     if columns.len() > 1 {
-        all.push(Advice::text(format!("The filter names {}: partition by the one that most queries give.", columns.join(", "))));
+        all.push(Advice::text(format!(
+            "The filter names {}: partition by the one that most queries give.",
+            columns.join(", ")
+        )));
     }
     all
 }

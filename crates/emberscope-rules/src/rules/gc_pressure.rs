@@ -69,7 +69,7 @@ fn check(ctx: &Context<'_>) -> Outcome {
 }
 
 fn look<'a>(ctx: &Context<'_>, stage: &'a StageSummary) -> Option<Hit<'a>> {
-    if !(stage.share(Metric::JvmGcTime, Metric::ExecutorRunTime)? >= ctx.threshold(&GC_RATIO)) {
+    if !ctx.reaches(stage.share(Metric::JvmGcTime, Metric::ExecutorRunTime)?, &GC_RATIO) {
         return None;
     }
     let (gc_ms, run_ms) = stopped(ctx, stage)?;
@@ -109,7 +109,8 @@ fn finding(ctx: &Context<'_>, hits: &[Hit<'_>]) -> Option<Finding> {
     let cpu_known = worst.stage.metric(Metric::ExecutorCpuTime).is_some();
     let ratio = gc_ms / run_ms.max(1.0);
     let outlier = outlier(ctx);
-    let subject = outlier.as_ref().map_or_else(|| stage_subject(ctx, worst.stage.key), |outlier| Subject::executor(&outlier.0));
+    let subject =
+        outlier.as_ref().map_or_else(|| stage_subject(ctx, worst.stage.key), |outlier| Subject::executor(&outlier.0));
     let mut finding = Finding::new(
         Problem::GcPressure,
         (0.65 + (ratio - 0.1)).clamp(0.6, 0.95) - if cpu_known { 0.0 } else { 0.15 },
@@ -118,12 +119,18 @@ fn finding(ctx: &Context<'_>, hits: &[Hit<'_>]) -> Option<Finding> {
             "tasks of {} stood still for garbage collection for {} of their run time{}",
             losses.name(),
             words::percent(ratio),
-            outlier.as_ref().map_or_else(String::new, |(id, ratio)| format!(", on executor {id} for {}", words::percent(*ratio))),
+            outlier
+                .as_ref()
+                .map_or_else(String::new, |(id, ratio)| format!(", on executor {id} for {}", words::percent(*ratio))),
         ),
     );
     finding.evidence = vec![
         Evidence::number("gc_time_over_run_time_ratio", ratio, Unit::Ratio).over(ctx.threshold(&GC_RATIO)),
-        Evidence::number(Metric::JvmGcTime.statistic("sum"), hits.iter().filter_map(|hit| hit.stage.sum(Metric::JvmGcTime)).sum::<u64>() as f64, Unit::Ms),
+        Evidence::number(
+            Metric::JvmGcTime.statistic("sum"),
+            hits.iter().filter_map(|hit| hit.stage.sum(Metric::JvmGcTime)).sum::<u64>() as f64,
+            Unit::Ms,
+        ),
     ];
     finding.evidence.extend(collections(ctx));
     losses.list(ctx, &mut finding);
@@ -224,7 +231,10 @@ fn collector(ctx: &Context<'_>, local: bool) -> Option<Advice> {
         return None;
     }
     let value = format!("{options} -XX:+UseG1GC").trim().to_owned();
-    Some(Advice::text("On heaps over 4 GiB Java 8's G1 pauses for shorter times than its default collector.").set(key, value))
+    Some(
+        Advice::text("On heaps over 4 GiB Java 8's G1 pauses for shorter times than its default collector.")
+            .set(key, value),
+    )
 }
 
 #[cfg(test)]

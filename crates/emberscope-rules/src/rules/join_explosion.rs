@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use emberscope_run::{PlanNode, SqlExecutionId, StageKey, Unit};
 
-use crate::finding::{Advice, Evidence, Finding, Harm, Savings, Subject};
+use crate::finding::{Advice, Evidence, Finding, Savings, Subject};
 use crate::plan::{self, Cost, Join, Plan, Side, SqlStages};
 use crate::problem::Problem;
 use crate::rule::{Context, Outcome, Rule, Threshold};
@@ -67,8 +67,8 @@ struct Explosion<'a> {
 }
 
 fn check(ctx: &Context<'_>) -> Outcome {
-    if let Some(missing) = plan::missing_metrics(ctx.run) {
-        return Outcome::missing(missing);
+    if let Some(outcome) = plan::unable(ctx.run) {
+        return outcome;
     }
     let plans = plan::plans(ctx.run);
     let stages = SqlStages::of(ctx);
@@ -102,9 +102,11 @@ fn measure<'a>(
     let larger = left.max(right).max(1) as f64;
     let output = plan::own_rows(node);
     let exploded = join.can_multiply()
-        && output.is_some_and(|out| out as f64 >= ctx.threshold(&MIN_ROWS) && out as f64 >= ctx.threshold(&FACTOR) * larger);
-    let pairs = join.kind.tries_every_pair().then(|| left as f64 * right as f64);
-    let tried = pairs.is_some_and(|pairs| pairs >= ctx.threshold(&MIN_PAIRS) && pairs >= ctx.threshold(&FACTOR) * larger);
+        && output
+            .is_some_and(|out| out as f64 >= ctx.threshold(&MIN_ROWS) && out as f64 >= ctx.threshold(&FACTOR) * larger);
+    let pairs = join.kind.tries_every_pair().then_some(left as f64 * right as f64);
+    let tried =
+        pairs.is_some_and(|pairs| pairs >= ctx.threshold(&MIN_PAIRS) && pairs >= ctx.threshold(&FACTOR) * larger);
     if !exploded && !tried {
         return None;
     }
@@ -144,11 +146,9 @@ fn finding(ctx: &Context<'_>, mut group: Vec<Explosion<'_>>) -> Option<Finding> 
     let larger = first.left.max(first.right).max(1) as f64;
     let keys = first.join.keys().map_or_else(|| " without equal keys".to_owned(), |keys| format!(" on {keys}"));
     let did = match (first.output, first.pairs) {
-        (Some(out), None) => format!(
-            "put out {} rows, {} its larger input",
-            words::count(out),
-            words::times(out as f64 / larger),
-        ),
+        (Some(out), None) => {
+            format!("put out {} rows, {} its larger input", words::count(out), words::times(out as f64 / larger))
+        }
         (out, Some(pairs)) => format!(
             "tried {} pairs of rows{}",
             words::count(pairs as u64),
@@ -156,7 +156,8 @@ fn finding(ctx: &Context<'_>, mut group: Vec<Explosion<'_>>) -> Option<Finding> 
         ),
         (None, None) => return None,
     };
-    let repeated = if group.len() > 1 { format!(", and so do {} more like it", group.len() - 1) } else { String::new() };
+    let repeated =
+        if group.len() > 1 { format!(", and so do {} more like it", group.len() - 1) } else { String::new() };
     let mut finding = Finding::new(
         Problem::JoinExplosion,
         confidence(ctx, first, larger),
@@ -169,22 +170,25 @@ fn finding(ctx: &Context<'_>, mut group: Vec<Explosion<'_>>) -> Option<Finding> 
             words::count(first.right),
         ),
     );
-    finding.more_subjects = group.iter().skip(1).map(subject).collect();
     finding.evidence = vec![
         Evidence::number("number of output rows (left input)", first.left as f64, Unit::Count),
         Evidence::number("number of output rows (right input)", first.right as f64, Unit::Count),
     ];
     if let Some(output) = first.output {
         let evidence = Evidence::number("number of output rows", output as f64, Unit::Count);
-        finding.evidence.push(if first.pairs.is_none() { evidence.over(ctx.threshold(&FACTOR) * larger) } else { evidence });
+        finding.evidence.push(if first.pairs.is_none() {
+            evidence.over(ctx.threshold(&FACTOR) * larger)
+        } else {
+            evidence
+        });
     }
     if let Some(pairs) = first.pairs {
         finding.evidence.push(Evidence::number("pairs_tried", pairs, Unit::Count).over(ctx.threshold(&MIN_PAIRS)));
     }
     if first.spilled > 0 {
         finding.evidence.push(Evidence::number("disk_bytes_spilled_sum", first.spilled as f64, Unit::Bytes));
-        finding.harm = Harm::RiskOfFailure;
     }
+    plan::more_subjects(&mut finding, group.iter().skip(1).map(subject));
     finding.savings = Savings {
         wall_clock_ms: Some(saved.wall_ms.round() as u64),
         core_ms: Some(saved.task_ms.round() as u64),
@@ -224,6 +228,13 @@ fn advice(found: &Explosion<'_>) -> Vec<Advice> {
     let (left, right) = (found.join.side_name(Side::Left), found.join.side_name(Side::Right));
     if found.pairs.is_some() {
         let condition = condition(found);
+        if found.join.type_name == Some("LeftAnti") && condition.contains("isnull") {
+            return vec![Advice::text(format!(
+                "This is `NOT IN` over a column that can be null{condition}: one null would drop every row, so Spark tries all \
+                 pairs. `NOT EXISTS`, or `NOT IN (SELECT ... WHERE key IS NOT NULL)` on a column that is not null, becomes a \
+                 join by equal keys.",
+            ))];
+        }
         let mut all = vec![Advice::text(format!(
             "{} joins {left} and {right} without any equal key{condition}, so every row meets every row. If a condition is \
              missing, add it. If keys are compared through OR, cast or a function, bring them to one form in a column of each \
@@ -253,7 +264,8 @@ fn advice(found: &Explosion<'_>) -> Vec<Advice> {
 /// The condition of a nested-loop join, from its description.
 fn condition(found: &Explosion<'_>) -> String {
     let description = found.node.description.as_str();
-    let from = description.find('(').and_then(|at| description.get(at..)).unwrap_or("").trim_end_matches(", false").trim();
+    let from =
+        description.find('(').and_then(|at| description.get(at..)).unwrap_or("").trim_end_matches(", false").trim();
     let text: String = plan::normalised(from).chars().take(160).collect();
     if text.is_empty() { String::new() } else { format!(" (its condition is {text})") }
 }
@@ -275,7 +287,8 @@ mod tests {
 
     #[test]
     fn a_join_that_puts_out_forty_times_its_larger_input_is_found() {
-        let findings = check(&RULE, &join("SortMergeJoin | SortMergeJoin [k#1], [k#2], Inner", 100_000, 50_000, 4_000_000));
+        let findings =
+            check(&RULE, &join("SortMergeJoin | SortMergeJoin [k#1], [k#2], Inner", 100_000, 50_000, 4_000_000));
         assert_eq!(findings.len(), 1);
         // 1 - 100,000 / 4,000,000 = 97.5 % of 10 s.
         assert_eq!(findings[0].savings.wall_clock_ms, Some(9_750));
@@ -291,7 +304,10 @@ mod tests {
 
     #[test]
     fn a_semi_join_cannot_explode() {
-        assert_eq!(check(&RULE, &join("SortMergeJoin | SortMergeJoin [k#1], [k#2], LeftSemi", 100_000, 50_000, 4_000_000)), []);
+        assert_eq!(
+            check(&RULE, &join("SortMergeJoin | SortMergeJoin [k#1], [k#2], LeftSemi", 100_000, 50_000, 4_000_000)),
+            []
+        );
     }
 
     #[test]

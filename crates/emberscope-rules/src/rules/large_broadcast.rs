@@ -22,10 +22,10 @@ pub(super) static RULE: Rule = Rule {
 
 const MIN_BYTES: Threshold = Threshold {
     name: "min_bytes",
-    value: 33_554_432.0,
+    value: 73_400_320.0,
     unit: Unit::Bytes,
-    reason: "a smaller broadcast that is slow has another cause (a busy driver, the first connections). Set by judgement, not \
-             yet calibrated on labelled runs",
+    reason: "Spark counts a hash table in whole pages, of up to 64 MiB where the heap is large: under 70 MiB the size may be \
+             that of an empty page. Set by judgement, not yet calibrated on labelled runs",
 };
 const DRIVER_SHARE: Threshold = Threshold {
     name: "driver_share",
@@ -58,7 +58,7 @@ struct Broadcast<'a> {
     rows: Option<u64>,
     collect_ms: Option<f64>,
     build_ms: Option<f64>,
-    broadcast_ms: Option<f64>,
+    send_ms: Option<f64>,
     /// What of collecting was no task's time.
     excess_ms: f64,
     /// Driver time: build and broadcast, and the excess of collecting.
@@ -67,8 +67,8 @@ struct Broadcast<'a> {
 }
 
 fn check(ctx: &Context<'_>) -> Outcome {
-    if let Some(missing) = plan::missing_metrics(ctx.run) {
-        return Outcome::missing(missing);
+    if let Some(outcome) = plan::unable(ctx.run) {
+        return outcome;
     }
     let plans = plan::plans(ctx.run);
     let mut seen = 0;
@@ -91,9 +91,15 @@ fn check(ctx: &Context<'_>) -> Outcome {
     Outcome::of(groups.into_values().filter_map(|group| finding(ctx, group)).collect())
 }
 
-fn measure<'a>(ctx: &Context<'_>, stages: &SqlStages<'_>, plan: &Plan<'a>, node: &'a PlanNode) -> Option<Broadcast<'a>> {
+fn measure<'a>(
+    ctx: &Context<'_>,
+    stages: &SqlStages<'_>,
+    plan: &Plan<'a>,
+    node: &'a PlanNode,
+) -> Option<Broadcast<'a>> {
     let bytes = plan::metric(node, "data size")?;
-    if !(bytes as f64 >= ctx.threshold(&MIN_BYTES)) {
+    let enough = bytes as f64 >= ctx.threshold(&MIN_BYTES);
+    if !enough {
         return None;
     }
     let ms = |names: [&str; 2]| names.into_iter().find_map(|name| plan::metric_ms(node, name));
@@ -114,11 +120,19 @@ fn measure<'a>(ctx: &Context<'_>, stages: &SqlStages<'_>, plan: &Plan<'a>, node:
         rows: plan::rows(node),
         collect_ms: collect,
         build_ms: build,
-        broadcast_ms: broadcast,
+        send_ms: broadcast,
         excess_ms: excess,
-        lost_ms: excess + after,
+        lost_ms: (excess + after).min(without_tasks_ms(ctx, plan)),
         risk: risk(ctx, execution, bytes, collect.unwrap_or(0.0) + after),
     })
+}
+
+/// Time in ms in which the execution ran and no task did: what it waited for the driver at most. Infinite when its times are
+/// not known.
+fn without_tasks_ms(ctx: &Context<'_>, plan: &Plan<'_>) -> f64 {
+    let (Some(start), Some(end)) = (plan.execution.started_at, plan.execution.ended_at) else { return f64::INFINITY };
+    let inside = |gap: &emberscope_extract::features::Gap| gap.to.min(end).since(gap.from.max(start)).0 as f64;
+    ctx.features.timeline.gaps.iter().map(inside).sum()
 }
 
 /// From the first launch to the last end of stages, in ms.
@@ -147,7 +161,11 @@ fn risk(ctx: &Context<'_>, execution: SqlExecutionId, bytes: u64, whole_ms: f64)
     }
     let timeout = broadcast_timeout_ms(ctx, execution)?;
     (whole_ms >= ctx.threshold(&TIMEOUT_SHARE) * timeout).then(|| {
-        format!("{} of the {} that spark.sql.broadcastTimeout allows", words::duration(whole_ms), words::duration(timeout))
+        format!(
+            "{} of the {} that spark.sql.broadcastTimeout allows",
+            words::duration(whole_ms),
+            words::duration(timeout)
+        )
     })
 }
 
@@ -163,7 +181,13 @@ fn broadcast_timeout_ms(ctx: &Context<'_>, execution: SqlExecutionId) -> Option<
 }
 
 fn finding(ctx: &Context<'_>, mut group: Vec<Broadcast<'_>>) -> Option<Finding> {
-    let lost: f64 = group.iter().map(|broadcast| broadcast.lost_ms).sum();
+    // Those of one execution are built beside each other.
+    let mut by_execution: BTreeMap<SqlExecutionId, f64> = BTreeMap::new();
+    for broadcast in &group {
+        let most = by_execution.entry(broadcast.execution).or_default();
+        *most = most.max(broadcast.lost_ms);
+    }
+    let lost: f64 = by_execution.values().sum();
     let lost = ctx.wall_clock_ms().map_or(lost, |wall| lost.min(wall));
     let risky = group.iter().any(|broadcast| broadcast.risk.is_some());
     if ctx.below_floor(lost, &FLOOR) && !risky {
@@ -172,11 +196,13 @@ fn finding(ctx: &Context<'_>, mut group: Vec<Broadcast<'_>>) -> Option<Finding> 
     group.sort_by(|a, b| b.risk.is_some().cmp(&a.risk.is_some()).then(b.lost_ms.total_cmp(&a.lost_ms)));
     let first = group.first()?;
     let name = first.name.clone().map_or_else(|| "a broadcast".to_owned(), |name| format!("the broadcast of {name}"));
-    let repeated = if group.len() > 1 { format!(", and again in {} more places", group.len() - 1) } else { String::new() };
-    let times: Vec<String> = [("collecting", first.collect_ms), ("building", first.build_ms), ("sending", first.broadcast_ms)]
-        .into_iter()
-        .filter_map(|(what, ms)| Some(format!("{what} took {}", words::duration(ms?))))
-        .collect();
+    let repeated =
+        if group.len() > 1 { format!(", and again in {} more places", group.len() - 1) } else { String::new() };
+    let times: Vec<String> =
+        [("collecting", first.collect_ms), ("building", first.build_ms), ("sending", first.send_ms)]
+            .into_iter()
+            .filter_map(|(what, ms)| Some(format!("{what} took {}", words::duration(ms?))))
+            .collect();
     let times = if times.is_empty() { "how long it took is not in the log".to_owned() } else { times.join(", ") };
     let rows = first.rows.map_or_else(String::new, |rows| format!(" ({} rows)", words::count(rows)));
     let mut finding = Finding::new(
@@ -190,24 +216,32 @@ fn finding(ctx: &Context<'_>, mut group: Vec<Broadcast<'_>>) -> Option<Finding> 
             first.risk.as_ref().map_or_else(String::new, |risk| format!("; that is {risk}")),
         ),
     );
-    finding.more_subjects = group.iter().skip(1).map(subject).collect();
-    finding.evidence = vec![Evidence::number("data size", first.bytes as f64, Unit::Bytes).over(ctx.threshold(&MIN_BYTES))];
-    let named =
-        [("time to collect", first.collect_ms), ("time to build", first.build_ms), ("time to broadcast", first.broadcast_ms)];
+    finding.evidence =
+        vec![Evidence::number("data size", first.bytes as f64, Unit::Bytes).over(ctx.threshold(&MIN_BYTES))];
+    let named = [
+        ("time to collect", first.collect_ms),
+        ("time to build", first.build_ms),
+        ("time to broadcast", first.send_ms),
+    ];
     finding.evidence.extend(named.into_iter().filter_map(|(name, ms)| Some(Evidence::number(name, ms?, Unit::Ms))));
     if risky {
         finding.harm = Harm::RiskOfFailure;
     }
+    plan::more_subjects(&mut finding, group.iter().skip(1).map(subject));
     finding.savings = Savings {
         wall_clock_ms: Some(lost.round() as u64),
         core_ms: None,
         how: format!(
-            "{} of building, {} of sending and {} of collecting beyond the tasks that computed it, in {}; the join's stage \
-             waits for them. What shuffling this side would cost instead is not subtracted",
+            "{} of building, {} of sending and {} of collecting beyond the tasks that computed it, in {}, as far as no task ran \
+             meanwhile; the join's stage waits for them. What shuffling this side would cost instead is not subtracted",
             words::duration(first.build_ms.unwrap_or(0.0)),
-            words::duration(first.broadcast_ms.unwrap_or(0.0)),
+            words::duration(first.send_ms.unwrap_or(0.0)),
             words::duration(first.excess_ms),
-            if group.len() == 1 { "one broadcast".to_owned() } else { format!("the largest of {} broadcasts", group.len()) },
+            if group.len() == 1 {
+                "one broadcast".to_owned()
+            } else {
+                format!("the largest of {} broadcasts", group.len())
+            },
         ),
     };
     finding.advice = advice(ctx, first);
@@ -277,7 +311,9 @@ mod tests {
             .metric("time to build", build_ms)
             .metric("time to broadcast", 1_000)
             .over(scan);
-        let plan = node("BroadcastHashJoin | BroadcastHashJoin [k#1], [id#2], Inner, BuildRight").over(node("Range")).over(exchange);
+        let plan = node("BroadcastHashJoin | BroadcastHashJoin [k#1], [id#2], Inner, BuildRight")
+            .over(node("Range"))
+            .over(exchange);
         run()
             .executor("1", 4)
             .set("spark.driver.memory", "4g")
@@ -305,6 +341,16 @@ mod tests {
         // 820 MiB are a fifth of 4 GiB.
         let findings = check(&RULE, &broadcast(820, -1));
         assert_eq!(findings[0].harm, Harm::RiskOfFailure);
+    }
+
+    #[test]
+    fn only_time_without_tasks_is_lost() {
+        let mut run = broadcast(400, 10_000);
+        let execution = run.run.sql_executions.get_mut(&SqlExecutionId(0)).unwrap();
+        // From the start to 5 s after the only stage.
+        execution.started_at = Some(emberscope_run::Timestamp(crate::testing::START));
+        execution.ended_at = Some(emberscope_run::Timestamp(crate::testing::START + 15_000));
+        assert_eq!(check(&RULE, &run)[0].savings.wall_clock_ms, Some(5_000));
     }
 
     #[test]

@@ -75,18 +75,22 @@ fn check(ctx: &Context<'_>) -> Outcome {
 }
 
 fn look<'a>(ctx: &Context<'_>, stage: &'a StageSummary) -> Option<Hit<'a>> {
-    if !(stage.quantiles(Metric::ExecutorDeserializeTime)?.p95 as f64 >= ctx.threshold(&MIN_DESERIALIZE)) || stage.warm_duration.is_none() {
+    if !ctx.reaches(stage.quantiles(Metric::ExecutorDeserializeTime)?.p95 as f64, &MIN_DESERIALIZE)
+        || stage.warm_duration.is_none()
+    {
         return None;
     }
     let warm = tasks::warm(ctx, stage.key);
-    let deserialize_ms = tasks::median(warm.iter().filter_map(|task| task.number(TaskColumn::ExecutorDeserializeTime)))?;
+    let deserialize_ms =
+        tasks::median(warm.iter().filter_map(|task| task.number(TaskColumn::ExecutorDeserializeTime)))?;
     let duration_ms = tasks::median(warm.iter().map(tasks::Task::duration))?;
     if !(deserialize_ms >= ctx.threshold(&MIN_DESERIALIZE)
         && deserialize_ms >= ctx.threshold(&DESERIALIZE_RATIO) * duration_ms)
     {
         return None;
     }
-    let cpu_ms = tasks::median(warm.iter().filter_map(|task| Some(task.number(TaskColumn::ExecutorDeserializeCpuTime)? / 1e6)));
+    let cpu_ms =
+        tasks::median(warm.iter().filter_map(|task| Some(task.number(TaskColumn::ExecutorDeserializeCpuTime)? / 1e6)));
     let cpu_ratio = cpu_ms.map(|cpu| cpu / deserialize_ms);
     if cpu_ratio.is_some_and(|ratio| ratio < ctx.threshold(&CPU_RATIO)) {
         return None;
@@ -118,7 +122,9 @@ fn finding(ctx: &Context<'_>, hits: &[Hit<'_>]) -> Option<Finding> {
         Evidence::number("warm_task_duration_p50_ms", worst.duration_ms, Unit::Ms),
     ];
     finding.evidence.extend(
-        worst.cpu_ratio.map(|ratio| Evidence::number("deserialize_cpu_over_deserialize_time_ratio", ratio, Unit::Ratio)),
+        worst
+            .cpu_ratio
+            .map(|ratio| Evidence::number("deserialize_cpu_over_deserialize_time_ratio", ratio, Unit::Ratio)),
     );
     losses.list(ctx, &mut finding);
     finding.savings = losses.savings(format!(

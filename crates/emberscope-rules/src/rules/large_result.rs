@@ -71,7 +71,7 @@ fn check(ctx: &Context<'_>) -> Outcome {
 
 fn look<'a>(ctx: &Context<'_>, stage: &'a StageSummary) -> Option<Hit<'a>> {
     let bytes = stage.sum(Metric::ResultSize)? as f64;
-    if !(bytes >= ctx.threshold(&MIN_RESULT)) {
+    if !ctx.reaches(bytes, &MIN_RESULT) {
         return None;
     }
     let waited_ms = waited(ctx, stage.key)?;
@@ -130,11 +130,14 @@ fn finding(ctx: &Context<'_>, hits: &[Hit<'_>]) -> Option<Finding> {
         finding.harm = Harm::RiskOfFailure;
     }
     finding.evidence = vec![
-        Evidence::number(Metric::ResultSize.statistic("sum"), worst.bytes, Unit::Bytes).over(ctx.threshold(&MIN_RESULT)),
+        Evidence::number(Metric::ResultSize.statistic("sum"), worst.bytes, Unit::Bytes)
+            .over(ctx.threshold(&MIN_RESULT)),
         Evidence::number("results_awaited_ms", worst.waited_ms, Unit::Ms),
         Evidence::number(Metric::ResultSerializationTime.statistic("sum"), worst.serialized_ms, Unit::Ms),
     ];
-    finding.evidence.extend(worst.limit.map(|limit| Evidence::number("spark.driver.maxResultSize", limit, Unit::Bytes)));
+    finding
+        .evidence
+        .extend(worst.limit.map(|limit| Evidence::number("spark.driver.maxResultSize", limit, Unit::Bytes)));
     losses.list(ctx, &mut finding);
     finding.savings = losses.savings(format!(
         "stage {}: {} in which only results were fetched, and {} of result serialization over the slots; summed over {} stage \

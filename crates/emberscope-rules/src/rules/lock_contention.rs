@@ -77,8 +77,10 @@ fn finding(ctx: &Context<'_>, stage: &StageBlocked<'_>, stages: &[StageBlocked<'
         return None;
     }
     let share = stage.blocked.share(stage.blocked.unexplained_ms());
-    let others = Blocked::sum(stages.iter().filter(|other| other.stage.key != stage.stage.key).map(|other| Some(other.blocked)))?;
-    if !(others.share(others.rest_ms) <= ctx.threshold(&OTHERS_FACTOR) * share) {
+    let others = Blocked::sum(
+        stages.iter().filter(|other| other.stage.key != stage.stage.key).map(|other| Some(other.blocked)),
+    )?;
+    if others.share(others.rest_ms) > ctx.threshold(&OTHERS_FACTOR) * share {
         return None;
     }
     let (crowd, crowded, alone) = by_company(&stage.tasks);
@@ -89,10 +91,13 @@ fn finding(ctx: &Context<'_>, stage: &StageBlocked<'_>, stages: &[StageBlocked<'
     let sum = |tasks: &[&Task]| Blocked::sum(tasks.iter().map(|task| Blocked::of_task(&task.row)));
     let (crowded, alone) = (sum(&crowded)?, sum(&alone)?);
     let (crowded, alone) = (crowded.share(crowded.rest_ms), alone.share(alone.rest_ms));
-    if !(alone <= ctx.threshold(&ALONE_FACTOR) * crowded) {
+    if alone > ctx.threshold(&ALONE_FACTOR) * crowded {
         return None;
     }
-    let loss = StageLoss::of_task_time(stage.stage, (share - alone).max(0.0) * stage.stage.sum(Metric::ExecutorRunTime)? as f64)?;
+    let loss = StageLoss::of_task_time(
+        stage.stage,
+        (share - alone).max(0.0) * stage.stage.sum(Metric::ExecutorRunTime)? as f64,
+    )?;
     let losses = Losses::of(vec![loss]);
     if losses.negligible(ctx, &FLOOR, &LEAST) {
         return None;
@@ -155,7 +160,9 @@ fn by_company(tasks: &[Task]) -> (f64, Vec<&Task>, Vec<&Task>) {
         all.extend(tasks.into_iter().map(|task| (company.mean(task), task)));
     }
     let most = all.iter().map(|(company, _)| *company).fold(0.0, f64::max);
-    let pick = |wanted: &dyn Fn(f64) -> bool| all.iter().filter(|(company, _)| wanted(*company)).map(|(_, task)| *task).collect();
+    let pick = |wanted: &dyn Fn(f64) -> bool| {
+        all.iter().filter(|(company, _)| wanted(*company)).map(|(_, task)| *task).collect()
+    };
     (most, pick(&|company| company >= 0.75 * most), pick(&|company| company <= 0.5 * most))
 }
 
@@ -167,7 +174,8 @@ struct Company {
 
 impl Company {
     fn of(tasks: &[&Task]) -> Self {
-        let mut edges: Vec<(i64, f64)> = tasks.iter().flat_map(|task| [(task.launch, 1.0), (task.finish, -1.0)]).collect();
+        let mut edges: Vec<(i64, f64)> =
+            tasks.iter().flat_map(|task| [(task.launch, 1.0), (task.finish, -1.0)]).collect();
         edges.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
         let mut steps: Vec<(i64, f64, f64)> = Vec::with_capacity(edges.len());
         for (at, delta) in edges {

@@ -78,7 +78,7 @@ fn check(ctx: &Context<'_>) -> Outcome {
 
 fn look(ctx: &Context<'_>, stage: &StageSummary) -> Option<StageLoss> {
     let disk = stage.sum(Metric::DiskBytesSpilled)? as f64;
-    if !(disk >= ctx.threshold(&MIN_SPILLED)) {
+    if !ctx.reaches(disk, &MIN_SPILLED) {
         return None;
     }
     let lost = 2.0 * disk / ctx.threshold(&SPILL_RATE).max(1.0) * 1_000.0;
@@ -114,7 +114,8 @@ fn finding(ctx: &Context<'_>, hits: &[(&StageSummary, StageLoss)]) -> Option<Fin
     let settings = ctx.settings.for_stage(stage.key);
     let available = Memory::of_stage(ctx, stage, &settings);
     finding.evidence = vec![
-        Evidence::number(Metric::DiskBytesSpilled.statistic("sum"), disk, Unit::Bytes).over(ctx.threshold(&MIN_SPILLED)),
+        Evidence::number(Metric::DiskBytesSpilled.statistic("sum"), disk, Unit::Bytes)
+            .over(ctx.threshold(&MIN_SPILLED)),
         Evidence::number(Metric::MemoryBytesSpilled.statistic("sum"), memory, Unit::Bytes),
     ];
     if let Some(spilled) = stage.quantiles(Metric::MemoryBytesSpilled) {
@@ -215,11 +216,9 @@ mod tests {
 
     /// 8 tasks of 10 s on 4 cores, each with `disk` MiB on disk and twice that in memory, of a SQL shuffle.
     fn spilling(disk: u64) -> RunBuilder {
-        run()
-            .executor("1", 4)
-            .set("spark.executor.memory", "2g")
-            .set("spark.sql.shuffle.partitions", "8")
-            .stage(0, |stage| {
+        run().executor("1", 4).set("spark.executor.memory", "2g").set("spark.sql.shuffle.partitions", "8").stage(
+            0,
+            |stage| {
                 for partition in 0..8 {
                     stage
                         .task(partition)
@@ -231,7 +230,8 @@ mod tests {
                         .set(TaskColumn::PeakExecutionMemory, 200 * MIB);
                 }
                 stage.with(|stage| stage.sql_execution_id = Some(SqlExecutionId(0)));
-            })
+            },
+        )
     }
 
     #[test]

@@ -81,6 +81,14 @@ fn check(ctx: &Context<'_>) -> Outcome {
     Outcome::of(causes.into_iter().filter_map(|(shuffle, hits)| finding(ctx, shuffle, &hits)).collect())
 }
 
+/// Whether some of the stage's tasks read cached blocks: a task elsewhere may compute its block anew, which is the cache's matter,
+/// and cached bytes are not comparable with those read from files.
+fn reads_cache(ctx: &Context<'_>, stage: &StageSummary) -> bool {
+    let Some(attempt) = ctx.run.stages.get(&stage.key) else { return false };
+    attempt.rdds.iter().any(|rdd| rdd.cached && rdd.cached_partitions < rdd.partitions)
+        && stage.locality.contains_key(&Locality::ProcessLocal)
+}
+
 fn remote(locality: Locality) -> bool {
     matches!(locality, Locality::RackLocal | Locality::Any)
 }
@@ -95,6 +103,9 @@ fn look<'a>(ctx: &Context<'_>, stage: &'a StageSummary) -> Option<Hit<'a>> {
     };
     let (far, near) = (count(remote), count(local));
     let tasks = stage.tasks.succeeded;
+    if reads_cache(ctx, stage) {
+        return None;
+    }
     let least = ctx.threshold(&MIN_TASKS);
     if !(far as f64 >= ctx.threshold(&REMOTE_SHARE) * tasks as f64 && far as f64 >= least && near as f64 >= least) {
         return None;
@@ -113,7 +124,7 @@ fn look<'a>(ctx: &Context<'_>, stage: &'a StageSummary) -> Option<Hit<'a>> {
         typical_ms * more
     };
     let factor = tasks::median(of_kind(remote).map(|task| task.duration() / expected(task)))?;
-    if !(factor >= ctx.threshold(&SLOW_FACTOR)) {
+    if !ctx.reaches(factor, &SLOW_FACTOR) {
         return None;
     }
     let excess: f64 = of_kind(remote).map(|task| (task.duration() - expected(task)).max(0.0)).sum();
@@ -141,7 +152,8 @@ fn finding(ctx: &Context<'_>, shuffle: bool, hits: &[Hit<'_>]) -> Option<Finding
     finding.evidence = vec![
         Evidence::number("remote_tasks_ratio", worst.remote as f64 / worst.tasks.max(1) as f64, Unit::Ratio)
             .over(ctx.threshold(&REMOTE_SHARE)),
-        Evidence::number("remote_task_duration_over_local_ratio", worst.factor, Unit::Ratio).over(ctx.threshold(&SLOW_FACTOR)),
+        Evidence::number("remote_task_duration_over_local_ratio", worst.factor, Unit::Ratio)
+            .over(ctx.threshold(&SLOW_FACTOR)),
     ];
     if let Some(bytes) = worst.stage.quantiles(Metric::BytesIn) {
         finding.evidence.push(Evidence::number(Metric::BytesIn.statistic("p50"), bytes.p50 as f64, Unit::Bytes));
@@ -204,7 +216,7 @@ mod tests {
                     .task(partition)
                     .duration_ms(if far { ms } else { 1_000 })
                     .input(if far { bytes } else { 10_000_000 }, 1_000)
-                    .set(TaskColumn::Locality, locality as u64);
+                    .set(TaskColumn::Locality, locality.code());
             }
         })
     }
@@ -224,6 +236,30 @@ mod tests {
     fn remote_tasks_with_more_data_or_nearly_as_fast_are_clear() {
         assert_eq!(check(&RULE, &apart(2_000, 20_000_000)), []);
         assert_eq!(check(&RULE, &apart(1_490, 10_000_000)), []);
+    }
+
+    #[test]
+    fn tasks_that_compute_a_dropped_block_anew_are_not_far_from_their_data() {
+        let run = apart(2_000, 10_000_000).with(|run| {
+            for stage in run.stages.values_mut() {
+                let cached = emberscope_run::RddInfo {
+                    cached: true,
+                    partitions: 64,
+                    cached_partitions: 51,
+                    ..Default::default()
+                };
+                stage.rdds.push(cached);
+                let rows: Vec<_> = stage.tasks.rows().collect();
+                stage.tasks = emberscope_run::TaskStore::default();
+                for mut row in rows {
+                    if row.locality() == Some(Locality::NodeLocal) {
+                        row.set(TaskColumn::Locality, Locality::ProcessLocal.code());
+                    }
+                    stage.tasks.push(row);
+                }
+            }
+        });
+        assert_eq!(check(&RULE, &run), []);
     }
 
     #[test]

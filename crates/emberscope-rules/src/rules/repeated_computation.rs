@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use emberscope_run::{PlanNode, RddId, RddInfo, SqlExecutionId, StageAttempt, StageKey, Unit};
 
 use crate::finding::{Advice, Evidence, Finding, Savings, Subject};
-use crate::plan::{self, Cost, Plan, SqlStages};
+use crate::plan::{self, Cost, Likeness, Part, Plan, SqlStages};
 use crate::problem::Problem;
 use crate::rule::{Context, Outcome, Rule, Threshold};
 use crate::words;
@@ -56,33 +56,69 @@ struct Computed<'a> {
 
 fn in_plans(ctx: &Context<'_>) -> Vec<Finding> {
     let stages = SqlStages::of(ctx);
-    let streaming: BTreeSet<SqlExecutionId> =
-        ctx.run.jobs.values().filter(|job| job.streaming_query_id.is_some()).filter_map(|job| job.sql_execution_id).collect();
-    let plans = plan::plans(ctx.run);
-    let mut parts: BTreeMap<u64, Vec<Computed<'_>>> = BTreeMap::new();
-    for plan in plans.iter().filter(|plan| !streaming.contains(&plan.execution.id)) {
-        if stages.all(plan.execution.id).is_empty() {
-            continue;
-        }
-        parts_of(ctx, &stages, plan, &mut parts);
+    let streaming: BTreeSet<SqlExecutionId> = ctx
+        .run
+        .jobs
+        .values()
+        .filter(|job| job.streaming_query_id.is_some())
+        .filter_map(|job| job.sql_execution_id)
+        .collect();
+    let mut plans = plan::plans(ctx.run);
+    plans.retain(|plan| !streaming.contains(&plan.execution.id) && !stages.all(plan.execution.id).is_empty());
+    // What is surely the same first; then what is alike but for the columns that each action needs.
+    let mut told: BTreeSet<StageKey> = BTreeSet::new();
+    let mut findings = alike(ctx, &stages, &plans, Likeness::Same, &mut told);
+    findings.extend(alike(ctx, &stages, &plans, Likeness::Shape, &mut told));
+    findings
+}
+
+/// Findings on parts of plans that are alike, but for stages that are told already.
+fn alike(
+    ctx: &Context<'_>,
+    stages: &SqlStages<'_>,
+    plans: &[Plan<'_>],
+    likeness: Likeness,
+    told: &mut BTreeSet<StageKey>,
+) -> Vec<Finding> {
+    let ran: Vec<(&Plan<'_>, Vec<Part<'_>>)> =
+        plans.iter().filter_map(|plan| Some((plan, parts_of(plan.execution.plan.as_ref()?, likeness)))).collect();
+    let mut counts: BTreeMap<u64, u64> = BTreeMap::new();
+    for part in ran.iter().flat_map(|(_, parts)| parts) {
+        *counts.entry(part.signature).or_default() += 1;
     }
-    let times = ctx.threshold(&TIMES);
-    parts.retain(|_, computed| computed.len() as f64 >= times);
+    let count = |signature: u64| counts.get(&signature).copied().unwrap_or(0);
+    let mut repeated: BTreeMap<u64, Vec<Computed<'_>>> = BTreeMap::new();
+    for (plan, parts) in &ran {
+        for part in parts {
+            let times = count(part.signature);
+            // A part that never comes without the larger part around it is told with that.
+            let within = part.parent.is_some_and(|parent| count(parent) == times);
+            if (times as f64) >= ctx.threshold(&TIMES) && !within {
+                let stages = stages.updating(plan.execution.id, &plan::accumulators_below(part.node));
+                let cost = SqlStages::cost(ctx, &stages);
+                if cost.task_ms > 0.0 {
+                    let computed =
+                        Computed { execution: plan.execution.id, node: part.node, nodes: part.nodes, stages, cost };
+                    repeated.entry(part.signature).or_default().push(computed);
+                }
+            }
+        }
+    }
+    repeated.retain(|_, computed| computed.len() as f64 >= ctx.threshold(&TIMES));
     // The largest part first; a part of a part that is told already is told with it.
-    let mut groups: Vec<Vec<Computed<'_>>> = parts.into_values().collect();
+    let mut groups: Vec<Vec<Computed<'_>>> = repeated.into_values().collect();
     groups.sort_by(|a, b| {
         let (saved_a, saved_b) = (saved(a).wall_ms, saved(b).wall_ms);
         let nodes = |group: &[Computed<'_>]| group.first().map_or(0, |computed| computed.nodes);
         saved_b.total_cmp(&saved_a).then(nodes(b).cmp(&nodes(a)))
     });
-    let mut told: BTreeSet<StageKey> = BTreeSet::new();
     let mut findings = Vec::new();
     for group in groups {
         let own: BTreeSet<StageKey> = group.iter().flat_map(|computed| &computed.stages).copied().collect();
-        if !own.is_disjoint(&told) {
+        if !own.is_disjoint(told) {
             continue;
         }
-        if let Some(finding) = plan_finding(ctx, &group) {
+        if let Some(finding) = plan_finding(ctx, &group, likeness) {
             told.extend(own);
             findings.push(finding);
         }
@@ -90,33 +126,19 @@ fn in_plans(ctx: &Context<'_>) -> Vec<Finding> {
     findings
 }
 
-/// Files the parts of a plan that do work on data which can be told to be the same, each once in an execution.
-fn parts_of<'a>(
-    ctx: &Context<'_>,
-    stages: &SqlStages<'_>,
-    plan: &Plan<'a>,
-    parts: &mut BTreeMap<u64, Vec<Computed<'a>>>,
-) {
-    let Some(root) = plan.execution.plan.as_ref() else { return };
-    let execution = plan.execution.id;
+/// The parts of a plan that do work on data which can be told to be the same, each once.
+fn parts_of(plan: &PlanNode, likeness: Likeness) -> Vec<Part<'_>> {
     let mut seen = BTreeSet::new();
-    for part in plan::signatures(root) {
-        if !(part.computes && part.comparable && part.reads && seen.insert(part.signature)) {
-            continue;
-        }
-        let ran = stages.updating(execution, &plan::accumulators_below(part.node));
-        let cost = SqlStages::cost(ctx, &ran);
-        if cost.task_ms > 0.0 {
-            let computed = Computed { execution, node: part.node, nodes: part.nodes, stages: ran, cost };
-            parts.entry(part.signature).or_default().push(computed);
-        }
-    }
+    let mut parts = plan::signatures(plan, likeness);
+    parts.retain(|part| part.computes && part.comparable && part.reads && seen.insert(part.signature));
+    parts
 }
 
 /// What all computations but one cost. The stages do more than the common part, so no computation counts for more than
 /// the cheapest.
 fn saved(group: &[Computed<'_>]) -> Cost {
-    let least = |cost: fn(&Cost) -> f64| group.iter().map(|computed| cost(&computed.cost)).fold(f64::INFINITY, f64::min);
+    let least =
+        |cost: fn(&Cost) -> f64| group.iter().map(|computed| cost(&computed.cost)).fold(f64::INFINITY, f64::min);
     let more = group.len().saturating_sub(1) as f64;
     if group.is_empty() {
         return Cost::default();
@@ -124,7 +146,7 @@ fn saved(group: &[Computed<'_>]) -> Cost {
     Cost { wall_ms: more * least(|cost| cost.wall_ms), task_ms: more * least(|cost| cost.task_ms) }
 }
 
-fn plan_finding(ctx: &Context<'_>, group: &[Computed<'_>]) -> Option<Finding> {
+fn plan_finding(ctx: &Context<'_>, group: &[Computed<'_>], likeness: Likeness) -> Option<Finding> {
     let saved = saved(group);
     if ctx.below_floor(saved.wall_ms, &FLOOR) {
         return None;
@@ -132,29 +154,34 @@ fn plan_finding(ctx: &Context<'_>, group: &[Computed<'_>]) -> Option<Finding> {
     let first = group.first()?;
     let top = plan::canonical(&first.node.name);
     let data = plan::data_name(first.node).unwrap_or_else(|| "its input".to_owned());
+    // A description that Spark cut may hide a difference.
+    let cut = first.node.nodes().iter().any(|node| node.description.contains("more field"));
+    let (confidence, alike) = match likeness {
+        Likeness::Same => (if cut { 0.6 } else { 0.8 }, "the same"),
+        Likeness::Shape => (0.55, "the same but for the columns that each needs:"),
+    };
     let mut finding = Finding::new(
         Problem::RepeatedComputation,
-        // A description that Spark cut may hide a difference.
-        if first.node.nodes().iter().any(|node| node.description.contains("more field")) { 0.6 } else { 0.8 },
+        confidence,
         subject(first),
         format!(
-            "{} SQL executions computed the same {top} over {data} from the start ({} plan nodes), the first in execution {}",
+            "{} SQL executions computed {alike} {top} over {data} from the start ({} plan nodes), the first in execution {}",
             group.len(),
             first.nodes,
             first.execution,
         ),
     );
-    finding.more_subjects = group.iter().skip(1).map(subject).collect();
     finding.evidence = vec![
         Evidence::number("equal_plans_count", group.len() as f64, Unit::Count).over(ctx.threshold(&TIMES)),
         Evidence::text("plan_node", plan::normalised(&first.node.description).chars().take(200).collect::<String>()),
     ];
+    plan::more_subjects(&mut finding, group.iter().skip(1).map(subject));
     let each = saved.wall_ms / (group.len() - 1).max(1) as f64;
     finding.savings = savings(saved, group.len(), each, "executions");
     finding.advice = vec![
         Advice::text(format!(
-            "Cache the DataFrame behind the {top} once (`df.cache()`, `CACHE TABLE`) before the {} executions that start from \
-             it, and `unpersist()` it after the last. {}",
+            "Cache the DataFrame that ends in this {top} once (`df.cache()`, `CACHE TABLE`) before the {} executions that start \
+             from it, and `unpersist()` it after the last. {}",
             group.len(),
             size_of(first.node).map_or_else(String::new, |bytes| format!(
                 "Its rows were {} in the shuffle; the cache compresses columns and takes less.",
@@ -166,6 +193,13 @@ fn plan_finding(ctx: &Context<'_>, group: &[Computed<'_>]) -> Option<Finding> {
              differ in one constant only, compute all of them in one query with a grouping by it.",
         ),
     ];
+    if likeness == Likeness::Shape {
+        finding.advice.push(Advice::text(
+            "Scans, filters, joins and grouping keys are equal, columns and functions are not. If the executions come from one \
+             DataFrame, Spark left out what each did not need, and a cache serves them all. If they are queries of their own, \
+             one query that computes all the functions reads and shuffles the data once.",
+        ));
+    }
     Some(finding)
 }
 
@@ -267,7 +301,11 @@ fn rdd_saving(ctx: &Context<'_>, keys: &[StageKey]) -> Option<Cost> {
 }
 
 fn rdd_finding(ctx: &Context<'_>, rdd: &RddInfo, saved: Cost, keys: &[StageKey]) -> Finding {
-    let callsite = rdd.callsite.as_deref().filter(|site| !site.is_empty()).map_or_else(String::new, |site| format!(", made by {site}"));
+    let callsite = rdd
+        .callsite
+        .as_deref()
+        .filter(|site| !site.is_empty())
+        .map_or_else(String::new, |site| format!(", made by {site}"));
     let mut subject = Subject::rdd(rdd.id).named(rdd.name.as_str());
     subject.stage_id = keys.first().map(|key| key.stage_id.0);
     let growing = lineage_grows(ctx, keys);
@@ -283,13 +321,25 @@ fn rdd_finding(ctx: &Context<'_>, rdd: &RddInfo, saved: Cost, keys: &[StageKey])
             if growing { "; its lineage grows from one to the next" } else { "" },
         ),
     );
-    finding.more_subjects = keys.iter().map(|&key| Subject::stage(key).named(ctx.stage_name(key))).collect();
     finding.evidence = vec![
         Evidence::number("stages_count", keys.len() as f64, Unit::Count).over(ctx.threshold(&TIMES)),
         Evidence::number("rdd_partitions_count", rdd.partitions as f64, Unit::Count),
     ];
+    plan::more_subjects(&mut finding, keys.iter().map(|&key| Subject::stage(key).named(ctx.stage_name(key))));
     let each = saved.wall_ms / (keys.len() - 1).max(1) as f64;
     finding.savings = savings(saved, keys.len(), each, "stages");
+    let python = keys
+        .iter()
+        .filter_map(|key| ctx.run.stages.get(key))
+        .all(|stage| stage.rdds.iter().any(|rdd| rdd.name == "PythonRDD"));
+    if python {
+        finding.advice = vec![Advice::text(
+            "PySpark runs chained functions as one step, so the log does not show where they part. In the program, find the \
+             last RDD that these jobs share, `persist()` it before the first action that uses it and `unpersist()` it after the \
+             last.",
+        )];
+        return finding;
+    }
     finding.advice = vec![Advice::text(format!(
         "Keep the RDD: `persist(StorageLevel.MEMORY_AND_DISK)` on RDD {} ({}{callsite}) before the first action that uses it, \
          `unpersist()` after the last.",
@@ -353,6 +403,21 @@ mod tests {
         assert_eq!(findings[0].savings.wall_clock_ms, Some(12_000));
         assert_eq!(findings[0].more_subjects.len(), 3);
         assert!(findings[0].summary.contains("s3://lake/t"), "{}", findings[0].summary);
+    }
+
+    #[test]
+    fn parts_that_differ_in_their_columns_only_are_told_with_less_confidence() {
+        let mut pruned = loops(4);
+        for (id, execution) in &mut pruned.run.sql_executions {
+            let exchange = &mut execution.plan.as_mut().unwrap().children[0];
+            let scan = &mut exchange.children[0].children[0];
+            scan.description = scan.description.replace("[k#", &format!("[column{id}#1,k#"));
+        }
+        let findings = check(&RULE, &pruned);
+        assert_eq!(findings.len(), 1);
+        // The final aggregate, which updates no metric that would tell its stage, and all below it: 4 s in each.
+        assert_eq!(findings[0].savings.wall_clock_ms, Some(12_000));
+        assert!(findings[0].confidence < 0.6);
     }
 
     #[test]

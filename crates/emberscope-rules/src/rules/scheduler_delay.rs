@@ -69,7 +69,7 @@ fn check(ctx: &Context<'_>) -> Outcome {
 
 fn look<'a>(ctx: &Context<'_>, stage: &'a StageSummary) -> Option<Hit<'a>> {
     // Cold tasks wait for jars, classes and connections; what is judged is what remains when those are there.
-    if !(stage.quantiles(Metric::SchedulerDelay)?.p95 as f64 >= ctx.threshold(&MIN_DELAY)) || stage.warm_duration.is_none() {
+    if !ctx.reaches(stage.quantiles(Metric::SchedulerDelay)?.p95 as f64, &MIN_DELAY) || stage.warm_duration.is_none() {
         return None;
     }
     let warm = tasks::warm(ctx, stage.key);

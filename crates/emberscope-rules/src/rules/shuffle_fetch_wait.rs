@@ -56,7 +56,9 @@ fn check(ctx: &Context<'_>) -> Outcome {
         return Outcome::missing("task run times (no task metrics in this log)");
     }
     let reads = |stage: &&&StageSummary| stage.sum(Metric::ShuffleReadBytes).is_some_and(|bytes| bytes > 0);
-    if ran.iter().filter(reads).count() > 0 && ran.iter().filter(reads).all(|stage| stage.metric(Metric::ShuffleFetchWaitTime).is_none()) {
+    if ran.iter().filter(reads).count() > 0
+        && ran.iter().filter(reads).all(|stage| stage.metric(Metric::ShuffleFetchWaitTime).is_none())
+    {
         return Outcome::missing("shuffle fetch wait times");
     }
     let hits: Vec<(&StageSummary, StageLoss)> =
@@ -65,7 +67,7 @@ fn check(ctx: &Context<'_>) -> Outcome {
 }
 
 fn look(ctx: &Context<'_>, stage: &StageSummary) -> Option<StageLoss> {
-    if !(stage.share(Metric::ShuffleFetchWaitTime, Metric::ExecutorRunTime)? >= ctx.threshold(&WAIT_RATIO)) {
+    if !ctx.reaches(stage.share(Metric::ShuffleFetchWaitTime, Metric::ExecutorRunTime)?, &WAIT_RATIO) {
         return None;
     }
     StageLoss::of_task_time(stage, stage.sum(Metric::ShuffleFetchWaitTime)? as f64)
@@ -141,7 +143,9 @@ fn advice(ctx: &Context<'_>, stage: &StageSummary, remote: f64, blocks: f64, wai
             words::duration(wait),
             words::bytes(remote / (wait / 1_000.0).max(0.001)),
         )));
-        if let Some(flight) = settings.bytes("spark.reducer.maxSizeInFlight").filter(|&bytes| bytes > 0 && bytes < 96 << 20) {
+        if let Some(flight) =
+            settings.bytes("spark.reducer.maxSizeInFlight").filter(|&bytes| bytes > 0 && bytes < 96 << 20)
+        {
             let doubled = words::spark_memory(flight as f64 * 2.0);
             let advice = Advice::text(format!(
                 "Let each task ask for more at once ({} instead of {}, of its executor's memory): this helps when the round trip is \
@@ -156,7 +160,9 @@ fn advice(ctx: &Context<'_>, stage: &StageSummary, remote: f64, blocks: f64, wai
                      they collect), network throughput of the hosts near the card's limit, or busy disks where the blocks lie."
         .to_owned();
     if settings.boolean("spark.shuffle.service.enabled") == Some(false) {
-        apart.push_str(" If the serving executors collect or are busy, the external shuffle service takes the serving from them.");
+        apart.push_str(
+            " If the serving executors collect or are busy, the external shuffle service takes the serving from them.",
+        );
     }
     all.push(Advice::text(apart));
     all

@@ -83,7 +83,9 @@ fn check(ctx: &Context<'_>) -> Outcome {
     // By host: all executors of a slow host are one finding.
     let mut hosts: BTreeMap<Option<&str>, Vec<(ExecutorId, Compared)>> = BTreeMap::new();
     for (index, compared) in executors {
-        let Some(id) = usize::try_from(index).ok().and_then(|index| ctx.run.executor_names.get(index)) else { continue };
+        let Some(id) = usize::try_from(index).ok().and_then(|index| ctx.run.executor_names.get(index)) else {
+            continue;
+        };
         if is_slow(ctx, &compared) {
             let host = ctx.run.executors.get(id).and_then(|executor| executor.host.as_deref());
             hosts.entry(host).or_default().push((id.clone(), compared));
@@ -116,9 +118,11 @@ fn compare(ctx: &Context<'_>, stage: &StageSummary, executors: &mut BTreeMap<u64
         entry.durations.extend(tasks.iter().map(|task| task.duration() / typical));
         entry.bytes.extend(ratios(|task| task.row.bytes_in().map(|bytes| bytes as f64)));
         entry.cpu.extend(ratios(Task::cpu_ms));
-        entry.gc.extend(tasks.iter().filter_map(|task| {
-            Some(task.number(emberscope_run::TaskColumn::JvmGcTime)? / task.duration().max(1.0))
-        }));
+        entry.gc.extend(
+            tasks.iter().filter_map(|task| {
+                Some(task.number(emberscope_run::TaskColumn::JvmGcTime)? / task.duration().max(1.0))
+            }),
+        );
         entry.losses.push(loss(stage, tasks, others(), typical));
     }
 }
@@ -141,7 +145,7 @@ fn loss<'a>(stage: &StageSummary, own: &[Task], others: impl Iterator<Item = &'a
 
 /// Duration over the others', less what more data explains; `None` below the least number of tasks.
 fn factor(ctx: &Context<'_>, compared: &Compared) -> Option<f64> {
-    if !(compared.durations.len() as f64 >= ctx.threshold(&MIN_TASKS)) {
+    if !ctx.reaches(compared.durations.len() as f64, &MIN_TASKS) {
         return None;
     }
     let bytes = tasks::median(compared.bytes.iter().copied()).unwrap_or(1.0).max(1.0);
@@ -168,7 +172,9 @@ fn finding(ctx: &Context<'_>, host: Option<&str>, mut slow: Vec<(ExecutorId, Com
     if losses.negligible(ctx, &FLOOR, &LEAST) {
         return None;
     }
-    slow.sort_by(|a, b| factor(ctx, &b.1).unwrap_or(0.0).total_cmp(&factor(ctx, &a.1).unwrap_or(0.0)).then(a.0.cmp(&b.0)));
+    slow.sort_by(|a, b| {
+        factor(ctx, &b.1).unwrap_or(0.0).total_cmp(&factor(ctx, &a.1).unwrap_or(0.0)).then(a.0.cmp(&b.0))
+    });
     let (id, worst) = slow.first()?;
     let factor = factor(ctx, worst)?;
     let host_name = host.unwrap_or("an unknown host");
@@ -189,11 +195,15 @@ fn finding(ctx: &Context<'_>, host: Option<&str>, mut slow: Vec<(ExecutorId, Com
     let cpu = tasks::median(worst.cpu.iter().copied());
     let gc = tasks::median(worst.gc.iter().copied());
     finding.evidence = vec![
-        Evidence::number("relative_task_duration_ratio", factor, Unit::Ratio).over(ctx.threshold(&SLOW_FACTOR)).against(1.0),
+        Evidence::number("relative_task_duration_ratio", factor, Unit::Ratio)
+            .over(ctx.threshold(&SLOW_FACTOR))
+            .against(1.0),
         Evidence::number("warm_tasks_count", worst.durations.len() as f64, Unit::Count),
         Evidence::number("compared_stages_count", worst.losses.len() as f64, Unit::Count),
     ];
-    finding.evidence.extend(cpu.map(|cpu| Evidence::number("relative_executor_cpu_time_ratio", cpu, Unit::Ratio).against(1.0)));
+    finding
+        .evidence
+        .extend(cpu.map(|cpu| Evidence::number("relative_executor_cpu_time_ratio", cpu, Unit::Ratio).against(1.0)));
     finding.savings = losses.savings(format!(
         "its tasks took {} longer than the others' medians; spread over the slots, or as each stage ended later for it, over {} stage \
          attempt(s), each at its share of the clock",
@@ -204,7 +214,14 @@ fn finding(ctx: &Context<'_>, host: Option<&str>, mut slow: Vec<(ExecutorId, Com
     Some(finding)
 }
 
-fn advice(ctx: &Context<'_>, host: &str, factor: f64, cpu: Option<f64>, gc: Option<f64>, stage: Option<StageKey>) -> Vec<Advice> {
+fn advice(
+    ctx: &Context<'_>,
+    host: &str,
+    factor: f64,
+    cpu: Option<f64>,
+    gc: Option<f64>,
+    stage: Option<StageKey>,
+) -> Vec<Advice> {
     let mut all = vec![match (cpu, gc) {
         (_, Some(gc)) if gc >= 0.2 => Advice::text(format!(
             "Its tasks spent {} of their time in garbage collection: look at what only this executor holds (cached partitions, large \
@@ -235,10 +252,15 @@ fn advice(ctx: &Context<'_>, host: &str, factor: f64, cpu: Option<f64>, gc: Opti
         let held = settings.set_by_user("spark.yarn.exclude.nodes").unwrap_or("");
         if !held.split(',').any(|node| node.trim() == host) {
             let nodes = if held.is_empty() { host.to_owned() } else { format!("{held},{host}") };
-            all.push(Advice::text("If it recurs there, keep YARN from placing executors on it.").set("spark.yarn.exclude.nodes", nodes));
+            all.push(
+                Advice::text("If it recurs there, keep YARN from placing executors on it.")
+                    .set("spark.yarn.exclude.nodes", nodes),
+            );
         }
     } else {
-        all.push(Advice::text(format!("If it recurs on {host}, take it out of the cluster (drain it, or an anti-affinity).")));
+        all.push(Advice::text(format!(
+            "If it recurs on {host}, take it out of the cluster (drain it, or an anti-affinity)."
+        )));
     }
     all
 }

@@ -63,7 +63,7 @@ const FLOOR: Threshold = Threshold {
 };
 
 /// A scan or a write of small files.
-struct Files<'a> {
+struct Access<'a> {
     writes: bool,
     name: String,
     execution: SqlExecutionId,
@@ -80,17 +80,22 @@ struct Files<'a> {
 }
 
 fn check(ctx: &Context<'_>) -> Outcome {
-    if let Some(missing) = plan::missing_metrics(ctx.run) {
-        return Outcome::missing(missing);
+    if let Some(outcome) = plan::unable(ctx.run) {
+        return outcome;
     }
     let plans = plan::plans(ctx.run);
     let known = plans.iter().flat_map(Plan::nodes).any(|node| read(node).is_some() || written(node).is_some());
     if !known {
-        let touches_files = plans.iter().flat_map(Plan::nodes).any(|node| Scan::of(node).is_some_and(|scan| scan.reads_files()));
-        return if touches_files { Outcome::missing("plan metrics of files (number of files read, size of files read)") } else { Outcome::Clear };
+        let touches_files =
+            plans.iter().flat_map(Plan::nodes).any(|node| Scan::of(node).is_some_and(Scan::reads_files));
+        return if touches_files {
+            Outcome::missing("plan metrics of files (number of files read, size of files read)")
+        } else {
+            Outcome::Clear
+        };
     }
     let stages = SqlStages::of(ctx);
-    let mut groups: BTreeMap<(bool, String), Vec<Files<'_>>> = BTreeMap::new();
+    let mut groups: BTreeMap<(bool, String), Vec<Access<'_>>> = BTreeMap::new();
     for plan in &plans {
         for node in plan.nodes() {
             if let Some(files) = measure(ctx, &stages, plan, node) {
@@ -113,7 +118,7 @@ fn written(node: &PlanNode) -> Option<(u64, u64)> {
     Some((plan::metric(node, "number of written files")?, bytes))
 }
 
-fn measure<'a>(ctx: &Context<'_>, stages: &SqlStages<'_>, plan: &Plan<'a>, node: &'a PlanNode) -> Option<Files<'a>> {
+fn measure<'a>(ctx: &Context<'_>, stages: &SqlStages<'_>, plan: &Plan<'a>, node: &'a PlanNode) -> Option<Access<'a>> {
     let (writes, (files, bytes)) = match read(node) {
         Some(read) => (false, read),
         None => (true, written(node)?),
@@ -124,7 +129,11 @@ fn measure<'a>(ctx: &Context<'_>, stages: &SqlStages<'_>, plan: &Plan<'a>, node:
     }
     let execution = plan.execution.id;
     // A write's own metrics are set by the driver: its tasks are those of the node below it.
-    let near = if writes { plan::input(node).map_or_else(Default::default, |input| plan.accumulators_near(input)) } else { plan.accumulators_near(node) };
+    let near = if writes {
+        plan::input(node).map_or_else(Default::default, |input| plan.accumulators_near(input))
+    } else {
+        plan.accumulators_near(node)
+    };
     let ran = stages.updating(execution, &near);
     let cost = SqlStages::cost(ctx, &ran);
     let (open, target) = (ctx.threshold(&OPEN_COST), ctx.threshold(&TARGET_BYTES));
@@ -132,14 +141,11 @@ fn measure<'a>(ctx: &Context<'_>, stages: &SqlStages<'_>, plan: &Plan<'a>, node:
     let share = (files as f64 - fewer).max(0.0) * open / (bytes as f64 + files as f64 * open);
     let most = (files as f64 - fewer).max(0.0) * ctx.threshold(&OPEN_MS);
     let in_tasks = cost.of_task_ms((cost.task_ms * share).min(most));
-    let driver_ms = if writes {
-        plan::metric_ms(node, "job commit time")
-    } else {
-        plan::metric_ms(node, "metadata time")
-    }
-    .unwrap_or(0.0);
+    let driver_ms =
+        if writes { plan::metric_ms(node, "job commit time") } else { plan::metric_ms(node, "metadata time") }
+            .unwrap_or(0.0);
     let saved_driver = driver_ms * (1.0 - fewer / files as f64).max(0.0);
-    Some(Files {
+    Some(Access {
         writes,
         name: if writes { write_target(node) } else { Scan::of(node)?.name() },
         execution,
@@ -154,6 +160,11 @@ fn measure<'a>(ctx: &Context<'_>, stages: &SqlStages<'_>, plan: &Plan<'a>, node:
     })
 }
 
+/// `1 file`, `12 files`.
+fn files_words(files: u64) -> String {
+    if files == 1 { "1 file".to_owned() } else { format!("{} files", words::count(files)) }
+}
+
 /// What a write goes to: the path or table of the command, as far as its description tells it.
 fn write_target(node: &PlanNode) -> String {
     let rest = node.description.strip_prefix("Execute ").unwrap_or(&node.description);
@@ -162,7 +173,7 @@ fn write_target(node: &PlanNode) -> String {
     if target.is_empty() { node.name.trim().to_owned() } else { target.to_owned() }
 }
 
-fn finding(ctx: &Context<'_>, mut group: Vec<Files<'_>>) -> Option<Finding> {
+fn finding(ctx: &Context<'_>, mut group: Vec<Access<'_>>) -> Option<Finding> {
     let saved = group.iter().fold(Cost::default(), |sum, files| sum.plus(files.saved));
     if ctx.below_floor(saved.wall_ms, &FLOOR) {
         return None;
@@ -188,8 +199,11 @@ fn finding(ctx: &Context<'_>, mut group: Vec<Files<'_>>) -> Option<Finding> {
             words::bytes(first.bytes as f64),
         ),
     );
-    finding.more_subjects = group.iter().skip(1).map(subject).collect();
-    let (count, bytes) = if first.writes { ("number of written files", "written output") } else { ("number of files read", "size of files read") };
+    let (count, bytes) = if first.writes {
+        ("number of written files", "written output")
+    } else {
+        ("number of files read", "size of files read")
+    };
     finding.evidence = vec![
         Evidence::number(count, first.files as f64, Unit::Count).over(ctx.threshold(&MIN_FILES)),
         Evidence::number(bytes, first.bytes as f64, Unit::Bytes),
@@ -199,12 +213,13 @@ fn finding(ctx: &Context<'_>, mut group: Vec<Files<'_>>) -> Option<Finding> {
         let name = if first.writes { "job commit time" } else { "metadata time" };
         finding.evidence.push(Evidence::number(name, first.driver_ms, Unit::Ms));
     }
+    plan::more_subjects(&mut finding, group.iter().skip(1).map(subject));
     finding.savings = Savings {
         wall_clock_ms: Some(saved.wall_ms.round() as u64),
         core_ms: Some(saved.task_ms.round() as u64),
         how: format!(
-            "{} files instead of {}: each opening less is charged as {} of reading, and at most {} of the {} of task time{}",
-            words::count(fewer),
+            "{} instead of {}: each opening less is charged as {} of reading, and at most {} of the {} of task time{}",
+            files_words(fewer),
             words::count(first.files),
             words::bytes(ctx.threshold(&OPEN_COST)),
             words::duration(ctx.threshold(&OPEN_MS)),
@@ -220,11 +235,12 @@ fn finding(ctx: &Context<'_>, mut group: Vec<Files<'_>>) -> Option<Finding> {
             },
         ),
     };
-    finding.advice = if first.writes { advice_for_write(ctx, first, fewer) } else { advice_for_scan(ctx, first, fewer) };
+    finding.advice =
+        if first.writes { advice_for_write(ctx, first, fewer) } else { advice_for_scan(ctx, first, fewer) };
     Some(finding)
 }
 
-fn subject(files: &Files<'_>) -> Subject {
+fn subject(files: &Access<'_>) -> Subject {
     let mut subject = Subject::sql(files.execution, Some(files.node.id)).named(files.name.as_str());
     // The stage that read or wrote them, so that what its tasks suffer is told as a consequence.
     if let [only] = files.stages.as_slice() {
@@ -234,14 +250,14 @@ fn subject(files: &Files<'_>) -> Subject {
     subject
 }
 
-fn advice_for_scan(ctx: &Context<'_>, files: &Files<'_>, fewer: u64) -> Vec<Advice> {
+fn advice_for_scan(ctx: &Context<'_>, files: &Access<'_>, fewer: u64) -> Vec<Advice> {
     let target = ctx.threshold(&TARGET_BYTES);
     let mut all = vec![Advice::text(format!(
-        "Compact {}: {} in {} files of about {} instead of {} (Delta and Iceberg: OPTIMIZE or rewrite_data_files; other \
+        "Compact {}: {} in {} of about {} instead of {} (Delta and Iceberg: OPTIMIZE or rewrite_data_files; other \
          tables: read it once and write it with `repartition({})`). Mend the job that writes it, or the files come back.",
         files.name,
         words::bytes(files.bytes as f64),
-        words::count(fewer),
+        files_words(fewer),
         words::bytes(target.min(files.bytes as f64 / fewer.max(1) as f64)),
         words::count(files.files),
         fewer,
@@ -252,7 +268,7 @@ fn advice_for_scan(ctx: &Context<'_>, files: &Files<'_>, fewer: u64) -> Vec<Advi
 }
 
 /// Larger splits put more files into a task; worth it only where tasks are many times the slots.
-fn larger_splits(ctx: &Context<'_>, settings: &Settings<'_>, files: &Files<'_>) -> Option<Advice> {
+fn larger_splits(ctx: &Context<'_>, settings: &Settings<'_>, files: &Access<'_>) -> Option<Advice> {
     let [stage] = files.stages.as_slice() else { return None };
     let summary = ctx.features.stages.get(stage)?;
     let (tasks, slots) = (summary.tasks.succeeded, summary.slots?);
@@ -282,9 +298,10 @@ fn larger_splits(ctx: &Context<'_>, settings: &Settings<'_>, files: &Files<'_>) 
     Some(Advice::text(text).set("spark.sql.files.maxPartitionBytes", words::spark_memory(value)))
 }
 
-fn advice_for_write(ctx: &Context<'_>, files: &Files<'_>, fewer: u64) -> Vec<Advice> {
+fn advice_for_write(ctx: &Context<'_>, files: &Access<'_>, fewer: u64) -> Vec<Advice> {
     let target = ctx.threshold(&TARGET_BYTES);
-    let arithmetic = format!("{} / {} = {}", words::bytes(files.bytes as f64), words::bytes(target), words::count(fewer));
+    let arithmetic =
+        format!("{} / {} = {}", words::bytes(files.bytes as f64), words::bytes(target), words::count(fewer));
     let mut all = Vec::new();
     match files.directories {
         Some(directories) if files.files >= 2 * directories => all.push(Advice::text(format!(
@@ -301,8 +318,9 @@ fn advice_for_write(ctx: &Context<'_>, files: &Files<'_>, fewer: u64) -> Vec<Adv
             words::bytes(files.bytes as f64 / directories as f64),
         ))),
         _ => all.push(Advice::text(format!(
-            "Write {fewer} files instead of {}: `repartition({fewer})` before the write ({arithmetic}); `coalesce({fewer})` \
-             saves the shuffle but computes what comes before it in {fewer} tasks as well.",
+            "Write {} instead of {}: `repartition({fewer})` before the write ({arithmetic}); `coalesce({fewer})` \
+             saves the shuffle, but what comes before it then runs in as few tasks.",
+            files_words(fewer),
             words::count(files.files),
         ))),
     }
@@ -311,7 +329,7 @@ fn advice_for_write(ctx: &Context<'_>, files: &Files<'_>, fewer: u64) -> Vec<Adv
 }
 
 /// Where a shuffle comes before the write, adaptive execution can make its partitions as large as the files should be.
-fn adaptive_coalescing(ctx: &Context<'_>, files: &Files<'_>, target: f64) -> Option<Advice> {
+fn adaptive_coalescing(ctx: &Context<'_>, files: &Access<'_>, target: f64) -> Option<Advice> {
     let settings = ctx.settings.for_sql(files.execution);
     let shuffled = files.node.nodes().iter().any(|node| plan::operator(node) == plan::Operator::Exchange);
     if !shuffled || files.directories.is_some() || ctx.run.application.spark_major_minor()? < (3, 2) {
@@ -403,24 +421,38 @@ mod tests {
             });
         });
         let findings = check(&RULE, &run);
-        assert_eq!(findings[0].subject.name.as_deref(), Some("InsertIntoHadoopFsRelationCommand s3://lake/out").map(|_| "s3://lake/out"));
+        assert_eq!(
+            findings[0].subject.name.as_deref(),
+            Some("InsertIntoHadoopFsRelationCommand s3://lake/out").map(|_| "s3://lake/out")
+        );
         // 1,000 MiB / 128 MiB = 7.8.
         assert!(findings[0].advice[0].text.contains("repartition(8)"), "{}", findings[0].advice[0].text);
         // 992 openings less: 3,968 of 5,000 MiB are 79.36 % of 40 s = 31.7 s of task time, 7,936 ms of wall clock;
         // and 99.2 % of the commit's 4 s.
         assert_eq!(findings[0].savings.wall_clock_ms, Some(7_936 + 3_968));
         let settings: Vec<_> = findings[0].advice[1].config.iter().map(|(k, v)| format!("{k}={v}")).collect();
-        assert_eq!(settings, [
-            "spark.sql.adaptive.advisoryPartitionSizeInBytes=128m",
-            "spark.sql.adaptive.coalescePartitions.parallelismFirst=false",
-        ]);
+        assert_eq!(
+            settings,
+            [
+                "spark.sql.adaptive.advisoryPartitionSizeInBytes=128m",
+                "spark.sql.adaptive.coalescePartitions.parallelismFirst=false",
+            ]
+        );
     }
 
     #[test]
-    fn without_sql_the_rule_says_what_it_lacks() {
-        let run = run().executor("1", 4).stage(0, |stage| {
+    fn without_sql_there_is_nothing_to_find_unless_spark_is_too_old_to_tell() {
+        let mut run = run().executor("1", 4).stage(0, |stage| {
             stage.task(0);
         });
+        assert_eq!(outcome(&RULE, &run), Outcome::Clear);
+        run.run.application.spark_version = Some("1.6.0".to_owned());
         assert!(matches!(outcome(&RULE, &run), Outcome::Skipped { .. }));
+    }
+
+    #[test]
+    fn a_scan_without_its_metrics_is_skipped() {
+        let plan = node(SCAN).metric("number of output rows", 10);
+        assert!(matches!(outcome(&RULE, &run().sql(0, plan)), Outcome::Skipped { .. }));
     }
 }

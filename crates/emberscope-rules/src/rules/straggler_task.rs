@@ -85,7 +85,10 @@ fn check(ctx: &Context<'_>) -> Outcome {
     if ran.is_empty() {
         return Outcome::missing("successful tasks");
     }
-    if ran.iter().all(|stage| stage.metric(Metric::BytesIn).is_none() && stage.metric(Metric::ExecutorRunTime).is_none()) {
+    if ran
+        .iter()
+        .all(|stage| stage.metric(Metric::BytesIn).is_none() && stage.metric(Metric::ExecutorRunTime).is_none())
+    {
         return Outcome::missing("task metrics: a slow task cannot be told from one with more data");
     }
     let mut groups: BTreeMap<Option<u64>, Group> = BTreeMap::new();
@@ -102,7 +105,9 @@ fn check(ctx: &Context<'_>) -> Outcome {
 fn look(ctx: &Context<'_>, stage: &StageSummary) -> Option<(StageLoss, Vec<Straggler>)> {
     // What the summary says already: no warm task can be that slow, or none is.
     let warm = stage.warm_duration?;
-    if !(warm.count as f64 >= ctx.threshold(&MIN_SIBLINGS) && warm.max as f64 - warm.p50 as f64 >= ctx.threshold(&MIN_EXCESS)) {
+    if !(warm.count as f64 >= ctx.threshold(&MIN_SIBLINGS)
+        && warm.max as f64 - warm.p50 as f64 >= ctx.threshold(&MIN_EXCESS))
+    {
         return None;
     }
     let attempt = ctx.run.stages.get(&stage.key)?;
@@ -125,6 +130,11 @@ fn look(ctx: &Context<'_>, stage: &StageSummary) -> Option<(StageLoss, Vec<Strag
         })
         .collect();
     // More than a tenth of the tasks are no stragglers but another kind of task.
+    // In a stage that collects garbage for much of its time, tasks that stood still for it are gc-pressure's.
+    if stage.share(Metric::JvmGcTime, Metric::ExecutorRunTime).is_some_and(|share| share >= GC_SHARE) {
+        stragglers
+            .retain(|straggler| straggler.task.number(TaskColumn::JvmGcTime).unwrap_or(0.0) < 0.5 * straggler.excess());
+    }
     if stragglers.is_empty() || stragglers.len() * 10 > all.len().max(10) {
         return None;
     }
@@ -132,7 +142,9 @@ fn look(ctx: &Context<'_>, stage: &StageSummary) -> Option<(StageLoss, Vec<Strag
     let without = all
         .iter()
         .map(|task| {
-            let straggler = stragglers.iter().find(|straggler| straggler.task.row.get(TaskColumn::TaskId) == task.row.get(TaskColumn::TaskId));
+            let straggler = stragglers
+                .iter()
+                .find(|straggler| straggler.task.row.get(TaskColumn::TaskId) == task.row.get(TaskColumn::TaskId));
             straggler.map_or(task.finish, |straggler| task.launch.saturating_add(straggler.expected_ms as i64))
         })
         .max()?;
@@ -140,6 +152,9 @@ fn look(ctx: &Context<'_>, stage: &StageSummary) -> Option<(StageLoss, Vec<Strag
     stragglers.sort_by(|a, b| b.task.finish.cmp(&a.task.finish).then(b.excess().total_cmp(&a.excess())));
     Some((StageLoss::of_span(stage, end.saturating_sub(without) as f64, excess), stragglers))
 }
+
+/// From this share of garbage collection in the run time on a stage is under gc-pressure (that rule's own threshold).
+const GC_SHARE: f64 = 0.1;
 
 type SizeOf = fn(&emberscope_run::TaskRow) -> Option<u64>;
 
@@ -167,7 +182,7 @@ fn data_factor(task: &Task, typical: &[(SizeOf, Option<f64>); 4]) -> f64 {
 
 fn finding(ctx: &Context<'_>, group: Group) -> Option<Finding> {
     let losses = Losses::of(group.losses);
-    if ctx.below_floor(losses.wall_ms(), &FLOOR) || !(losses.wall_ms() >= ctx.threshold(&MIN_EXCESS) / 2.0) {
+    if ctx.below_floor(losses.wall_ms(), &FLOOR) || !ctx.reaches(2.0 * losses.wall_ms(), &MIN_EXCESS) {
         return None;
     }
     let mut stragglers = group.stragglers;
@@ -223,6 +238,14 @@ fn finding(ctx: &Context<'_>, group: Group) -> Option<Finding> {
             .map(|(name, ms)| Evidence::number(name, ms, Unit::Ms)),
         );
     }
+    if parts.is_none() {
+        // Without CPU time these may overlap, and are told as Spark wrote them.
+        finding.evidence.extend(
+            [TaskColumn::JvmGcTime, TaskColumn::ShuffleFetchWaitTime]
+                .into_iter()
+                .filter_map(|column| Some(Evidence::number(column.name(), worst.task.number(column)?, column.unit()))),
+        );
+    }
     finding.savings = losses.savings(format!(
         "without the excess of {} task(s), {} stage attempt(s) would have ended earlier by that much, each at its share of the clock",
         stragglers.len(),
@@ -253,13 +276,25 @@ fn advice(ctx: &Context<'_>, worst: &Straggler, parts: Option<&Blocked>, more_cp
     } else if let Some(parts) = parts {
         let what = [
             (parts.fetch_ms, "It waited for shuffle blocks of other executors: look at the executors that served it"),
-            (parts.gc_ms, "Its executor collected garbage meanwhile: look at the memory of that executor and what is cached there"),
+            (
+                parts.gc_ms,
+                "Its executor collected garbage meanwhile: look at the memory of that executor and what is cached there",
+            ),
             (parts.write_ms, "It waited to write shuffle data: look at the local disks"),
-            (parts.rest_ms, "It was off the CPU for a reason that no metric names: a slow disk or storage server, a busy host, a lock, or \
-                             a call to another service. A thread dump of the executor while it lasts tells them apart"),
+            (
+                parts.rest_ms,
+                "It was off the CPU for a reason that no metric names: a slow disk or storage server, a busy host, a lock, or \
+                             a call to another service. A thread dump of the executor while it lasts tells them apart",
+            ),
         ];
-        if let Some((ms, text)) = what.into_iter().max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(ms, _)| *ms >= 0.3 * excess) {
-            all.push(Advice::text(format!("{text} ({host}). This makes {} of the {} over what was likely.", words::duration(ms.min(excess)), words::duration(excess))));
+        if let Some((ms, text)) =
+            what.into_iter().max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(ms, _)| *ms >= 0.3 * excess)
+        {
+            all.push(Advice::text(format!(
+                "{text} ({host}). This makes {} of the {} over what was likely.",
+                words::duration(ms.min(excess)),
+                words::duration(excess)
+            )));
         }
     }
     if settings.boolean("spark.speculation") == Some(false) && ctx.features.executors.len() > 1 {
@@ -301,7 +336,10 @@ mod tests {
         assert_eq!(findings[0].subject.executor_id.as_deref(), Some("1"));
         // Eight waves of 1 s; it is launched at 7 s and ends at 16 s instead of 8 s.
         assert_eq!(findings[0].savings.wall_clock_ms, Some(8_000));
-        assert_eq!(findings[0].advice.last().unwrap().config.get("spark.speculation").map(String::as_str), Some("true"));
+        assert_eq!(
+            findings[0].advice.last().unwrap().config.get("spark.speculation").map(String::as_str),
+            Some("true")
+        );
     }
 
     #[test]
@@ -343,6 +381,18 @@ mod tests {
         let findings = check(&RULE, &run);
         assert!(findings[0].advice[0].text.starts_with("Its CPU time grew"));
         assert!((findings[0].confidence - 0.6).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_task_that_stood_still_in_a_stage_full_of_collections_is_left_to_gc_pressure() {
+        let run = run().executor("1", 2).stage(0, |stage| {
+            for partition in 0..32 {
+                let (ms, gc) = if partition == 30 { (9_000, 6_000) } else { (1_000, 100) };
+                stage.task(partition).duration_ms(ms).metrics(ms, 900, gc).shuffle_read(10_000_000, 1_000);
+            }
+        });
+        // 9.1 s of collections in 40 s.
+        assert_eq!(check(&RULE, &run), []);
     }
 
     #[test]

@@ -155,7 +155,8 @@ fn late(ctx: &Context<'_>, batches: &[&MicroBatch]) -> Option<Lag> {
     let durations = durations(batches);
     let late: Vec<f64> = durations.iter().copied().filter(|&ms| ms > interval).collect();
     let share = late.len() as f64 / durations.len().max(1) as f64;
-    if !(share >= ctx.threshold(&LATE_SHARE)) {
+    let enough = share >= ctx.threshold(&LATE_SHARE);
+    if !enough {
         return None;
     }
     let behind: f64 = late.iter().map(|ms| ms - interval).sum();
@@ -198,7 +199,8 @@ fn backlog(ctx: &Context<'_>, batches: &[&MicroBatch]) -> Option<Lag> {
     }
     let (first, last) = (median_of_third(&behind, false), median_of_third(&behind, true));
     let rate = processed_rate(batches)?;
-    if !(last >= ctx.threshold(&GROWTH) * first.max(1.0)) {
+    let enough = last >= ctx.threshold(&GROWTH) * first.max(1.0);
+    if !enough {
         return None;
     }
     // Offsets by partition on average; what has gathered takes this long to work off.
@@ -238,7 +240,8 @@ fn outrun(ctx: &Context<'_>, batches: &[&MicroBatch]) -> Option<Lag> {
     if (rates.len() as f64) < ctx.threshold(&MIN_BATCHES) {
         return None;
     }
-    let outrun: Vec<_> = rates.iter().filter(|(input, processed, _)| *input >= ctx.threshold(&RATE_FACTOR) * processed).collect();
+    let outrun: Vec<_> =
+        rates.iter().filter(|(input, processed, _)| *input >= ctx.threshold(&RATE_FACTOR) * processed).collect();
     let share = outrun.len() as f64 / rates.len() as f64;
     let durations = durations(batches);
     let (first, last) = (median_of_third(&durations, false), median_of_third(&durations, true));
@@ -247,7 +250,9 @@ fn outrun(ctx: &Context<'_>, batches: &[&MicroBatch]) -> Option<Lag> {
         return None;
     }
     let behind: f64 = outrun.iter().map(|(input, processed, ms)| ms * (1.0 - processed / input)).sum();
-    let mean = |pick: fn(&(f64, f64, f64)) -> f64| outrun.iter().map(|rate| pick(rate)).sum::<f64>() / outrun.len().max(1) as f64;
+    let mean = |pick: fn(&(f64, f64, f64)) -> f64| {
+        outrun.iter().map(|rate| pick(rate)).sum::<f64>() / outrun.len().max(1) as f64
+    };
     Some(Lag {
         text: format!(
             "in {} of {} batches rows arrived at {} a second and were processed at {}, and batches grew from {} to {}",
@@ -261,7 +266,9 @@ fn outrun(ctx: &Context<'_>, batches: &[&MicroBatch]) -> Option<Lag> {
         evidence: vec![
             Evidence::number("input_rows_per_second", mean(|rate| rate.0), Unit::Count),
             Evidence::number("processed_rows_per_second", mean(|rate| rate.1), Unit::Count),
-            Evidence::number("trigger_execution_ms (last third)", last, Unit::Ms).over(ctx.threshold(&GROWTH) * first).against(first),
+            Evidence::number("trigger_execution_ms (last third)", last, Unit::Ms)
+                .over(ctx.threshold(&GROWTH) * first)
+                .against(first),
         ],
         behind_ms: behind,
         how: format!(
@@ -352,7 +359,10 @@ fn advice(
 fn state_advice(ctx: &Context<'_>, batches: &[&MicroBatch]) -> Vec<Advice> {
     let Some(last) = batches.last() else { return Vec::new() };
     let sum = |pick: fn(&emberscope_run::StateOperator) -> Option<u64>| {
-        last.state_operators.iter().filter_map(pick).fold(None, |sum: Option<u64>, value| Some(sum.unwrap_or(0).saturating_add(value)))
+        last.state_operators
+            .iter()
+            .filter_map(pick)
+            .fold(None, |sum: Option<u64>, value| Some(sum.unwrap_or(0).saturating_add(value)))
     };
     let Some(memory) = sum(|operator| operator.memory_used_bytes) else { return Vec::new() };
     let mut all = Vec::new();
@@ -398,7 +408,8 @@ mod tests {
 
     /// Batches of `(start ms, duration ms, rows)`; batch 0 is the slow first one.
     fn query(batches: &[(i64, u64, u64)], edit: impl Fn(usize, &mut MicroBatch)) -> RunBuilder {
-        let mut query = StreamingQuery { id: "q".to_owned(), name: Some("orders".to_owned()), ..StreamingQuery::default() };
+        let mut query =
+            StreamingQuery { id: "q".to_owned(), name: Some("orders".to_owned()), ..StreamingQuery::default() };
         for (index, &(start, ms, rows)) in batches.iter().enumerate() {
             let mut batch = MicroBatch {
                 batch_id: index as u64,

@@ -88,6 +88,10 @@ fn look<'a>(ctx: &Context<'_>, stage: &'a StageSummary) -> Option<Hit<'a>> {
     if tasks == 0 || tasks >= slots {
         return None;
     }
+    let slots = free_slots(ctx, stage, slots)?;
+    if tasks >= slots {
+        return None;
+    }
     let duration = stage.quantiles(Metric::Duration)?;
     let mean_ms = duration.mean();
     let records = stage.quantiles(Metric::RecordsIn);
@@ -108,11 +112,30 @@ fn look<'a>(ctx: &Context<'_>, stage: &'a StageSummary) -> Option<Hit<'a>> {
     let span = span_ms(stage)?.min(mean_ms);
     let even = stage.task_ms() as f64 / slots as f64;
     let saved = span - even.max(ctx.threshold(&MIN_TASK) / 3.0);
-    if !(saved > 0.0) {
+    if saved <= 0.0 {
         return None;
     }
     let idle = saved * (slots - tasks) as f64;
     Some(Hit { stage, loss: StageLoss::of_span(stage, saved, idle), tasks, slots, mean_ms, bytes_each })
+}
+
+/// Slots that other stages did not use while this one ran, on average; `None` when its times are not known.
+fn free_slots(ctx: &Context<'_>, stage: &StageSummary, slots: u64) -> Option<u64> {
+    let (first, last) = (stage.first_launch?, stage.last_finish?);
+    let span = last.since(first).0 as f64;
+    let busy: f64 = ctx
+        .features
+        .stages
+        .values()
+        .filter(|other| other.key != stage.key)
+        .filter_map(|other| {
+            let (from, to) = (other.first_launch?, other.last_finish?);
+            let overlap = to.min(last).since(from.max(first)).0 as f64;
+            let length = to.since(from).0 as f64;
+            (overlap > 0.0 && length > 0.0).then(|| other.task_ms() as f64 * overlap / length)
+        })
+        .sum();
+    (span > 0.0).then(|| (slots as f64 - busy / span).round().max(0.0) as u64)
 }
 
 fn finding(ctx: &Context<'_>, source: DataSource, hits: &[Hit<'_>]) -> Option<Finding> {
@@ -127,7 +150,7 @@ fn finding(ctx: &Context<'_>, source: DataSource, hits: &[Hit<'_>]) -> Option<Fi
         if by_bytes { 0.85 } else { 0.55 },
         stage_subject(ctx, worst.stage.key),
         format!(
-            "{} ran {} {} of {} on average while {} of {} slots stood idle",
+            "{} ran {} {} of {} on average while {} of {} slots that were free for it stood idle",
             losses.name(),
             worst.tasks,
             if worst.tasks == 1 { "task" } else { "tasks" },
@@ -226,6 +249,21 @@ mod tests {
     #[test]
     fn as_many_tasks_as_cores_are_clear() {
         assert_eq!(check(&RULE, &few(8, 512)), []);
+    }
+
+    #[test]
+    fn slots_that_another_stage_used_meanwhile_were_not_idle() {
+        let mut builder = few(2, 512);
+        // Another stage of 6 tasks over the same 10 s: together they use all 8 slots.
+        builder.now = 0;
+        let builder = builder
+            .stage(1, |stage| {
+                for partition in 0..6 {
+                    stage.task(partition).duration_ms(10_000).metrics(10_000, 10_000, 0).shuffle_read(512 * MIB, 1_000);
+                }
+            })
+            .idle(10_000);
+        assert_eq!(check(&RULE, &builder), []);
     }
 
     #[test]

@@ -99,7 +99,8 @@ fn look<'a>(ctx: &Context<'_>, stage: &'a StageSummary) -> Option<Hit<'a>> {
     // Medians: the first wave's slow start is no cost of having many tasks.
     let p50 = |metric: Metric| Some(stage.quantiles(metric)?.p50 as f64);
     let run_ms = p50(Metric::ExecutorRunTime)?;
-    let overhead_ms = p50(Metric::SchedulerDelay)? + p50(Metric::ExecutorDeserializeTime)?
+    let overhead_ms = p50(Metric::SchedulerDelay)?
+        + p50(Metric::ExecutorDeserializeTime)?
         + p50(Metric::ResultSerializationTime).unwrap_or(0.0);
     if !(overhead_ms > 0.0 && overhead_ms >= ctx.threshold(&OVERHEAD_RATIO) * run_ms) {
         return None;
@@ -111,7 +112,7 @@ fn look<'a>(ctx: &Context<'_>, stage: &'a StageSummary) -> Option<Hit<'a>> {
     let wanted = by_time.max(by_bytes).max(1.0);
     let wanted = if wanted < slots { slots.min(tasks) } else { wanted };
     let fewer = 1.0 - wanted / tasks;
-    if !(fewer >= 0.5) {
+    if fewer < 0.5 {
         return None;
     }
     let core_ms = overhead_ms * tasks * fewer;
@@ -132,9 +133,10 @@ fn finding(ctx: &Context<'_>, source: DataSource, hits: &[Hit<'_>]) -> Option<Fi
         (0.6 + 0.2 * (worst.overhead_ms / worst.run_ms.max(1.0) - 0.5)).clamp(0.6, 0.9),
         stage_subject(ctx, stage.key),
         format!(
-            "{} ran {} tasks; in the first of them the median task ran {} and cost {} to start and report",
+            "{} ran {} tasks; {}the median task ran {} and cost {} to start and report",
             losses.name(),
             words::count(tasks),
+            if losses.len() > 1 { "in the worst of them " } else { "" },
             words::duration(worst.run_ms),
             words::duration(worst.overhead_ms),
         ),
@@ -168,7 +170,12 @@ fn finding(ctx: &Context<'_>, source: DataSource, hits: &[Hit<'_>]) -> Option<Fi
         stage.slots.unwrap_or(1),
     );
     if let Some(bytes) = partitioning::bytes_in(stage).filter(|&bytes| bytes > 0.0) {
-        why.push_str(&format!(", {} / {} = {} each", words::bytes(bytes), worst.wanted, words::bytes(bytes / worst.wanted.max(1) as f64)));
+        why.push_str(&format!(
+            ", {} / {} = {} each",
+            words::bytes(bytes),
+            worst.wanted,
+            words::bytes(bytes / worst.wanted.max(1) as f64)
+        ));
     }
     finding.advice.push(partitioning::fewer(ctx, stage, worst.wanted, &why));
     Some(finding)
@@ -204,7 +211,10 @@ mod tests {
         assert_eq!(findings[0].savings.wall_clock_ms, Some(7_275));
         assert_eq!(findings[0].savings.core_ms, Some(29_100));
         assert_eq!(
-            findings[0].advice[0].config.get("spark.sql.adaptive.coalescePartitions.parallelismFirst").map(String::as_str),
+            findings[0].advice[0]
+                .config
+                .get("spark.sql.adaptive.coalescePartitions.parallelismFirst")
+                .map(String::as_str),
             None,
             "1,000 tasks are more than the 200 shuffle partitions: a repartition(n) in the code, which no setting changes"
         );

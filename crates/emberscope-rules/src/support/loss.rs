@@ -86,7 +86,7 @@ impl Losses {
     /// Whether the loss is too small for a finding: below the floor's share of the run, or below `least` ms.
     pub(crate) fn negligible(&self, ctx: &Context<'_>, floor: &Threshold, least: &Threshold) -> bool {
         let saved = self.wall_ms();
-        ctx.below_floor(saved, floor) || !(saved >= ctx.threshold(least))
+        ctx.below_floor(saved, floor) || !ctx.reaches(saved, least)
     }
 
     /// The savings, with how they were estimated.
@@ -111,13 +111,13 @@ impl Losses {
     /// Puts the stages behind the finding's first subject, ten at most, and says how many more there are.
     pub(crate) fn list(&self, ctx: &Context<'_>, finding: &mut Finding) {
         let first = finding.subject.clone();
-        let rest = self.keys().filter(|key| {
-            first.stage_id != Some(key.stage_id.0) || first.stage_attempt != Some(key.attempt)
-        });
+        let rest = self
+            .keys()
+            .filter(|key| first.stage_id != Some(key.stage_id.0) || first.stage_attempt != Some(key.attempt));
         let rest: Vec<StageKey> = rest.collect();
-        finding.more_subjects.extend(
-            rest.iter().take(MAX_SUBJECTS - 1).map(|&key| Subject::stage(key).named(ctx.stage_name(key))),
-        );
+        finding
+            .more_subjects
+            .extend(rest.iter().take(MAX_SUBJECTS - 1).map(|&key| Subject::stage(key).named(ctx.stage_name(key))));
         if rest.len() > MAX_SUBJECTS - 1 {
             let others = rest.len() - (MAX_SUBJECTS - 1);
             finding.evidence.push(Evidence::number("further_stage_attempts_count", others as f64, Unit::Count));

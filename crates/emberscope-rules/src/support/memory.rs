@@ -58,7 +58,11 @@ impl Memory {
             key,
             heap: of_profile.or_else(|| settings.bytes(key).map(|bytes| bytes as f64)).filter(|&bytes| bytes > 0.0),
             fraction: settings.number("spark.memory.fraction").filter(|fraction| (0.0..=1.0).contains(fraction)),
-            off_heap: if off_heap { settings.bytes("spark.memory.offHeap.size").unwrap_or(0).max(0) as f64 } else { 0.0 },
+            off_heap: if off_heap {
+                settings.bytes("spark.memory.offHeap.size").unwrap_or(0).max(0) as f64
+            } else {
+                0.0
+            },
             tasks_at_once: ctx
                 .run
                 .worker_executors()

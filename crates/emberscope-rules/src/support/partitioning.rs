@@ -40,14 +40,19 @@ impl DataSource {
     pub(crate) fn of(ctx: &Context<'_>, stage: &StageSummary) -> Self {
         let Some(attempt) = ctx.run.stages.get(&stage.key) else { return Self::Unknown };
         let has = |names: &[&str]| attempt.rdds.iter().any(|rdd| names.contains(&rdd.name.as_str()));
-        let sql = attempt.sql_execution_id.is_some() || has(&["ShuffledRowRDD", "FileScanRDD"]);
+        // Before Spark 2 a SQL exchange was an ordinary ShuffledRDD, within the exchange's scope.
+        let exchange =
+            attempt.rdds.iter().any(|rdd| rdd.scope.as_deref().is_some_and(|scope| scope.contains("Exchange")));
+        let sql_shuffle = exchange || has(&["ShuffledRowRDD", "CustomShuffledRowRDD"]);
+        let rdd_shuffle = !sql_shuffle && has(&["ShuffledRDD", "CoGroupedRDD", "SubtractedRDD"]);
+        let sql = sql_shuffle || attempt.sql_execution_id.is_some() || has(&["FileScanRDD"]);
         let shuffle_bytes = stage.sum(Metric::ShuffleReadBytes).unwrap_or(0);
         let shuffle_records = stage.sum(Metric::ShuffleReadRecords).unwrap_or(0);
         let input_bytes = stage.sum(Metric::InputBytes).unwrap_or(0);
         let cached = attempt.rdds.iter().any(|rdd| rdd.cached && rdd.cached_partitions > 0);
         let shuffles = shuffle_bytes > 0 || shuffle_records > 0;
         if shuffles && shuffle_bytes >= input_bytes {
-            return match (sql, attempt.num_tasks) {
+            return match (sql && !rdd_shuffle, attempt.num_tasks) {
                 (true, 1) if single_partition(ctx, stage.key) => Self::SqlSinglePartition,
                 (true, _) => Self::SqlShuffle,
                 (false, _) => Self::RddShuffle,
@@ -65,9 +70,9 @@ impl DataSource {
             if sql { Self::SqlScan } else { Self::RddInput }
         } else if has(&["ParallelCollectionRDD"]) {
             Self::Collection
-        } else if has(&["ShuffledRowRDD"]) {
+        } else if sql_shuffle {
             Self::SqlShuffle
-        } else if has(&["ShuffledRDD", "CoGroupedRDD"]) {
+        } else if rdd_shuffle {
             Self::RddShuffle
         } else {
             Self::Unknown
@@ -95,7 +100,9 @@ fn single_partition(ctx: &Context<'_>, key: StageKey) -> bool {
     let sql = ctx.run.stages.get(&key).and_then(|stage| stage.sql_execution_id);
     let Some(sql) = sql.and_then(|id| ctx.run.sql_executions.get(&id)) else { return false };
     sql.nodes().iter().any(|node| {
-        node.description.contains("SinglePartition") || node.name.starts_with("CollectLimit") || node.name == "TakeOrderedAndProject"
+        node.description.contains("SinglePartition")
+            || node.name.starts_with("CollectLimit")
+            || node.name == "TakeOrderedAndProject"
     })
 }
 
@@ -155,7 +162,8 @@ pub(crate) fn more(ctx: &Context<'_>, stage: &StageSummary, wanted: u64, why: &s
     } else {
         String::new()
     };
-    let head = format!("Use about {} partitions instead of {} ({why}{size}).", words::count(wanted), words::count(tasks));
+    let head =
+        format!("Use about {} partitions instead of {} ({why}{size}).", words::count(wanted), words::count(tasks));
     match DataSource::of(ctx, stage) {
         DataSource::SqlShuffle => more_sql_shuffle(settings, tasks, wanted, each, &head),
         DataSource::SqlSinglePartition => Advice::text(
@@ -189,9 +197,9 @@ pub(crate) fn more(ctx: &Context<'_>, stage: &StageSummary, wanted: u64, why: &s
             ));
             set_new(advice, settings, "spark.default.parallelism", &wanted.to_string())
         }
-        DataSource::Unknown => {
-            Advice::text(format!("{head} The log does not tell where the stage gets its data: call repartition({wanted}) before it."))
-        }
+        DataSource::Unknown => Advice::text(format!(
+            "{head} The log does not tell where the stage gets its data: call repartition({wanted}) before it."
+        )),
     }
 }
 
@@ -199,7 +207,9 @@ fn more_sql_shuffle(settings: &Settings<'_>, tasks: u64, wanted: u64, each: f64,
     let adaptive = Adaptive::of(settings);
     let coalesced = adaptive.coalesces && adaptive.initial.is_some_and(|initial| (tasks as i64) < initial);
     if !coalesced {
-        let key = if adaptive.enabled && settings.set_by_user("spark.sql.adaptive.coalescePartitions.initialPartitionNum").is_some() {
+        let key = if adaptive.enabled
+            && settings.set_by_user("spark.sql.adaptive.coalescePartitions.initialPartitionNum").is_some()
+        {
             "spark.sql.adaptive.coalescePartitions.initialPartitionNum"
         } else {
             "spark.sql.shuffle.partitions"
@@ -236,7 +246,8 @@ fn more_sql_shuffle(settings: &Settings<'_>, tasks: u64, wanted: u64, each: f64,
 
 fn more_sql_scan(settings: &Settings<'_>, stage: &StageSummary, each: f64, head: &str) -> Advice {
     let split = settings.bytes("spark.sql.files.maxPartitionBytes").map_or(TARGET_BYTES, |bytes| bytes.max(1) as f64);
-    let largest = stage.metric(Metric::InputBytes).and_then(|input| input.max()).unwrap_or(0) as f64;
+    let largest =
+        stage.metric(Metric::InputBytes).and_then(emberscope_extract::features::Distribution::max).unwrap_or(0) as f64;
     if largest > 1.2 * split {
         return Advice::text(format!(
             "{head} The stage scans files, and one task read {} although a split is at most {}: the files cannot be split there \
@@ -247,7 +258,10 @@ fn more_sql_scan(settings: &Settings<'_>, stage: &StageSummary, each: f64, head:
             words::bytes(split.min(each.max(MIB))),
         ));
     }
-    let advice = Advice::text(format!("{head} The stage scans files, which Spark cuts into splits of at most {}.", words::bytes(split)));
+    let advice = Advice::text(format!(
+        "{head} The stage scans files, which Spark cuts into splits of at most {}.",
+        words::bytes(split)
+    ));
     if each >= MIB && each < split {
         return set_new(advice, settings, "spark.sql.files.maxPartitionBytes", &mib(each));
     }
@@ -262,9 +276,12 @@ pub(crate) fn fewer(ctx: &Context<'_>, stage: &StageSummary, wanted: u64, why: &
     let tasks = ctx.run.stages.get(&stage.key).map_or(0, |attempt| attempt.num_tasks);
     let head = format!("Use about {} partitions instead of {} ({why}).", words::count(wanted), words::count(tasks));
     match DataSource::of(ctx, stage) {
-        DataSource::SqlShuffle | DataSource::SqlSinglePartition => fewer_sql_shuffle(ctx, settings, tasks, wanted, &head),
+        DataSource::SqlShuffle | DataSource::SqlSinglePartition => {
+            fewer_sql_shuffle(ctx, settings, tasks, wanted, &head)
+        }
         DataSource::SqlScan => {
-            let split = settings.bytes("spark.sql.files.maxPartitionBytes").map_or(TARGET_BYTES, |bytes| bytes.max(1) as f64);
+            let split =
+                settings.bytes("spark.sql.files.maxPartitionBytes").map_or(TARGET_BYTES, |bytes| bytes.max(1) as f64);
             let each = bytes_in(stage).unwrap_or(0.0) / tasks.max(1) as f64;
             if each > 0.5 * split {
                 let raised = mib((bytes_in(stage).unwrap_or(0.0) / wanted.max(1) as f64).max(split));
@@ -288,7 +305,9 @@ pub(crate) fn fewer(ctx: &Context<'_>, stage: &StageSummary, wanted: u64, why: &
             }
             advice
         }
-        DataSource::Jdbc => Advice::text(format!("{head} The stage reads over JDBC: lower numPartitions of the reader to {wanted}.")),
+        DataSource::Jdbc => {
+            Advice::text(format!("{head} The stage reads over JDBC: lower numPartitions of the reader to {wanted}."))
+        }
         DataSource::Cached => Advice::text(format!(
             "{head} The partitions are those with which the dataset was cached: call coalesce({wanted}) before it is cached."
         )),

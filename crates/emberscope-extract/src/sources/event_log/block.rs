@@ -74,6 +74,8 @@ impl<R: Read> Blocks<R> {
                 Ok(count) => (count, None),
                 Err((count, error)) => (count, Some(error)),
             };
+            // What was carried over or read before has no line feed.
+            let searched = filled;
             filled += count;
             if self.skipping {
                 filled = self.drop_rest_of_line(&mut block.bytes, filled);
@@ -85,7 +87,8 @@ impl<R: Read> Blocks<R> {
                 return Some((block, error));
             }
             let text = block.bytes.get(..filled).unwrap_or_default();
-            if let Some(end) = memrchr(b'\n', text) {
+            let new = text.get(searched..).unwrap_or_default();
+            if let Some(end) = memrchr(b'\n', new).map(|end| end + searched) {
                 self.carry.extend_from_slice(text.get(end + 1..).unwrap_or_default());
                 block.len = end + 1;
                 return Some((block, None));

@@ -14,7 +14,7 @@ use super::block::{Block, Blocks};
 use super::build::{Builder, Position};
 use super::events::{Event, EventError, parse_line};
 use super::framing::{self, Decoder, FramingError, FramingErrorKind, Loss};
-use super::inputs::{InputKind, RunInput};
+use super::inputs::{InputIssueKind, InputKind, RunInput};
 use super::limits::Limits;
 
 /// How a run is read.
@@ -110,7 +110,7 @@ pub fn read_run(input: &RunInput, options: &ReadOptions<'_>) -> Result<Run, Sour
     } else {
         for part in 0..input.parts.len() {
             let end = read_part(input, part, options, &mut |block| {
-                reading.block(part, parse_block(&block));
+                reading.block(part, parse_block(&block, options.limits.max_line_bytes));
                 (true, block.bytes)
             });
             match end {
@@ -152,7 +152,7 @@ fn read_part(
     Ok(PartEnd { codec, losses: blocks.reader().losses().to_vec(), error: failure })
 }
 
-fn parse_block(block: &Block) -> Parsed {
+fn parse_block(block: &Block, max_line: usize) -> Parsed {
     let text = block.text();
     let mut parsed = Parsed { bytes: text.len() as u64, too_long: block.too_long, ..Parsed::default() };
     let mut start = 0;
@@ -163,7 +163,12 @@ fn parse_block(block: &Block) -> Parsed {
         // A byte-order mark before the first event is no part of it.
         let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
         if line.first() == Some(&b'{') || !line.iter().all(u8::is_ascii_whitespace) {
-            parsed.lines.push((number, parse_line(line)));
+            let event = if line.len() > max_line {
+                Err(EventError::TooLong { limit: max_line })
+            } else {
+                parse_line(line)
+            };
+            parsed.lines.push((number, event));
         }
     };
     for end in memchr_iter(b'\n', text) {
@@ -184,6 +189,7 @@ fn parse_block(block: &Block) -> Parsed {
 fn read_parallel(input: &RunInput, options: &ReadOptions<'_>, reading: &mut Reading<'_>) {
     let workers = options.threads.max(2) - 1;
     let in_flight = 2 * options.threads;
+    let max_line = options.limits.max_line_bytes;
     let (block_sender, block_receiver) = sync_channel::<(u64, usize, Block)>(in_flight);
     let (result_sender, result_receiver) = sync_channel::<(u64, Message)>(in_flight);
     let shared = Mutex::new(block_receiver);
@@ -195,7 +201,7 @@ fn read_parallel(input: &RunInput, options: &ReadOptions<'_>, reading: &mut Read
                 loop {
                     let next = shared.lock().unwrap_or_else(PoisonError::into_inner).recv();
                     let Ok((sequence, part, block)) = next else { return };
-                    let message = Message::Block { part, parsed: parse_block(&block) };
+                    let message = Message::Block { part, parsed: parse_block(&block, max_line) };
                     if results.send((sequence, message)).is_err() {
                         return;
                     }
@@ -297,6 +303,7 @@ struct Reading<'a> {
     input: &'a RunInput,
     builder: Builder,
     source: Source,
+    max_line_bytes: usize,
     part: usize,
     lines: u64,
     /// The last line seen, when it had no line feed and was no event: cut, if nothing comes after it.
@@ -316,10 +323,19 @@ impl<'a> Reading<'a> {
             truncated: false,
             ..Source::default()
         };
+        let mut builder = Builder::new(limits);
+        for issue in &input.issues {
+            if let InputIssueKind::MissingParts { first, last } = issue.kind {
+                let count = last.saturating_sub(first).saturating_add(1);
+                let (at, detail) = (|| Some(issue.path.clone()), || issue.kind.to_string());
+                builder.run.issues.add_many(IssueCode::MissingPart, count, at, detail);
+            }
+        }
         Self {
             input,
-            builder: Builder::new(limits),
+            builder,
             source,
+            max_line_bytes: limits.max_line_bytes,
             part: 0,
             lines: 0,
             suspect: None,
@@ -344,7 +360,9 @@ impl<'a> Reading<'a> {
             self.source.events_lost += parsed.too_long;
             let line = self.lines + 1;
             let issues = &mut self.builder.run.issues;
-            issues.add_many(IssueCode::LineTooLong, parsed.too_long, || Some(format!("{path}:{line}")), String::new);
+            let detail = || EventError::TooLong { limit: self.max_line_bytes }.to_string();
+            issues.add_many(IssueCode::LineTooLong, parsed.too_long, || Some(format!("{path}:{line}")), detail);
+            self.lines += parsed.too_long;
         }
         let last_line = parsed.count;
         for (number, event) in parsed.lines {
@@ -371,6 +389,7 @@ impl<'a> Reading<'a> {
     fn lose(&mut self, part: usize, line: u64, error: EventError) {
         self.source.events_lost += 1;
         let code = match error {
+            EventError::TooLong { .. } => IssueCode::LineTooLong,
             EventError::Malformed(_) => IssueCode::MalformedLine,
             EventError::Incomplete { .. } => IssueCode::MalformedEvent,
         };

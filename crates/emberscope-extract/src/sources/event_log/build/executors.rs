@@ -14,6 +14,8 @@ impl Builder {
         }
         if let Some(executor) = self.executor(&added.id, at) {
             executor.added_at = added.at;
+            executor.removed_at = None;
+            executor.removed_reason = None;
             executor.host = added.host.or(executor.host.take());
             executor.cores = added.cores.or(executor.cores);
             executor.resource_profile = added.resource_profile;
@@ -30,7 +32,11 @@ impl Builder {
     ) {
         self.saw(time);
         self.blocks.executor_gone(id);
-        if let Some(executor) = self.executor(id, at) {
+        if let Some(executor) = self.executor(id, at)
+            // A decommissioned executor is removed again when its process ends. The first removal counts, as in
+            // `AppStatusListener`: its reason says why.
+            && executor.removed_at.is_none()
+        {
             executor.removed_at = time;
             executor.removed_reason = reason;
         }

@@ -89,12 +89,21 @@ impl Builder {
             .collect()
     }
 
-    pub(super) fn job_end(&mut self, id: JobId, time: Option<Timestamp>, failure: Option<Option<String>>) {
+    pub(super) fn job_end(
+        &mut self,
+        id: JobId,
+        time: Option<Timestamp>,
+        failure: Option<Option<String>>,
+        at: Position<'_>,
+    ) {
         self.saw(time);
-        if let Some(job) = self.run.jobs.get_mut(&id) {
-            job.completed_at = time;
-            job.result = failure.map(|failure| failure.map_or(JobResult::Succeeded, JobResult::Failed));
+        if !self.run.jobs.contains_key(&id) && !self.room(self.run.jobs.len(), "jobs", at) {
+            return;
         }
+        // A job whose start was lost still says how it ended.
+        let job = self.run.jobs.entry(id).or_insert_with(|| Job { id, ..Job::default() });
+        job.completed_at = time;
+        job.result = failure.map(|failure| failure.map_or(JobResult::Succeeded, JobResult::Failed));
     }
 
     pub(super) fn stage_submitted(&mut self, info: StageInfo, pool: Option<String>, at: Position<'_>) {

@@ -90,7 +90,7 @@ impl Builder {
                 }
             }
             Event::JobStart(job) => self.job_start(*job, at),
-            Event::JobEnd { id, at: time, failure } => self.job_end(id, time, failure),
+            Event::JobEnd { id, at: time, failure } => self.job_end(id, time, failure, at),
             Event::StageSubmitted { info, pool } => self.stage_submitted(*info, pool, at),
             Event::StageCompleted(info) => self.stage_completed(*info, at),
             Event::StageExecutorMetrics { executor, stage, metrics } => {

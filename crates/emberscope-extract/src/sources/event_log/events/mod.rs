@@ -80,6 +80,11 @@ pub(super) enum Event {
 pub(super) enum EventError {
     /// It is not JSON, or not an object with an `Event`.
     Malformed(JsonError),
+    /// It has more bytes than the limit and was not looked at.
+    TooLong {
+        /// The limit.
+        limit: usize,
+    },
     /// It is an event that lacks a field it cannot be understood without.
     Incomplete {
         /// The event.
@@ -93,6 +98,7 @@ impl fmt::Display for EventError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Malformed(error) => error.fmt(f),
+            Self::TooLong { limit } => write!(f, "it has more bytes than max_line_bytes = {limit}"),
             Self::Incomplete { event, field } => write!(f, "{event} has no {field}"),
         }
     }

@@ -96,16 +96,18 @@ fn progress(line: &[u8]) -> Result<Event> {
     }
     let event = "QueryProgressEvent";
     batch.batch_id = need(batch_id, event, "batchId")?;
+    // The event has these by source; the sums are what `StreamingQueryProgress` computes from them. One source that does
+    // not know its rate makes the sum unknown.
     let total = |rate: fn(&StreamingSource) -> Option<f64>| {
-        batch.sources.iter().filter_map(rate).fold(None, |sum: Option<f64>, rate| Some(sum.unwrap_or(0.0) + rate))
+        batch.sources.iter().map(rate).reduce(|sum, rate| Some(sum? + rate?)).flatten()
     };
-    // The event has these by source; the sums are what `StreamingQueryProgress` computes from them.
     let input = total(|source| source.input_rows_per_second);
     let processed = total(|source| source.processed_rows_per_second);
     batch.input_rows_per_second = batch.input_rows_per_second.or(input);
     batch.processed_rows_per_second = batch.processed_rows_per_second.or(processed);
     if batch.input_rows.is_none() && !batch.sources.is_empty() {
-        batch.input_rows = batch.sources.iter().map(|source| source.input_rows).sum();
+        let mut rows = batch.sources.iter().map(|source| source.input_rows);
+        batch.input_rows = rows.try_fold(0_u64, |sum, rows| Some(sum.saturating_add(rows?)));
     }
     Ok(Event::StreamingProgress {
         id: need(id, event, "id")?,

@@ -104,6 +104,7 @@ fn single(path: &Path, framed_bytes: Option<u64>) -> RunInput {
         in_progress: is_in_progress(&name),
         hint: NameHint::from_name(&name),
         parts: vec![Part::from_file(path, framed_bytes)],
+        issues: Vec::new(),
     }
 }
 

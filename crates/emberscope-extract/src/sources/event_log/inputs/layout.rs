@@ -48,6 +48,7 @@ impl Folder {
                 in_progress: is_in_progress(&name),
                 hint: NameHint::from_name(&name),
                 parts: vec![part],
+                issues: Vec::new(),
             });
         }
         runs
@@ -106,10 +107,13 @@ impl Folder {
                     kind: InputIssueKind::MissingAppStatus,
                 });
             }
+            let (parts, of_parts) = in_order(parts, &path);
+            issues.extend_from_slice(&of_parts);
             runs.push(RunInput {
                 kind: InputKind::Rolling,
                 archived: self.archived,
-                parts: in_order(parts, &path, issues),
+                parts,
+                issues: of_parts,
                 in_progress: status.copied().unwrap_or(false),
                 hint: NameHint::from_name(&id),
                 path,
@@ -155,6 +159,7 @@ impl Folder {
             parts: parts.into_iter().map(|member| member.part).collect(),
             in_progress: false,
             hint: NameHint::from_name(&self.name),
+            issues: Vec::new(),
         })
     }
 }
@@ -166,12 +171,13 @@ struct Numbered {
 }
 
 /// Sorts by number, leaves out what a compacted part replaces, and reports gaps.
-fn in_order(mut parts: Vec<Numbered>, path: &str, issues: &mut Vec<InputIssue>) -> Vec<Part> {
+fn in_order(mut parts: Vec<Numbered>, path: &str) -> (Vec<Part>, Vec<InputIssue>) {
     // A compacted part holds what is left of all parts up to its own number, and stands behind its namesake.
     parts.sort_by_key(|part| (part.index, part.compact));
     if let Some(last) = parts.iter().rposition(|part| part.compact) {
         parts.drain(..last);
     }
+    let mut issues = Vec::new();
     let mut issue = |kind| {
         issues.push(InputIssue {
             path: path.to_owned(),
@@ -191,13 +197,13 @@ fn in_order(mut parts: Vec<Numbered>, path: &str, issues: &mut Vec<InputIssue>) 
         if part.index > next && !part.compact {
             issue(InputIssueKind::MissingParts {
                 first: next,
-                last: part.index - 1,
+                last: part.index.saturating_sub(1),
             });
         }
         next = part.index.saturating_add(1);
         kept.push(part);
     }
-    kept.into_iter().map(|part| part.part).collect()
+    (kept.into_iter().map(|part| part.part).collect(), issues)
 }
 
 /// A path for display below another one.

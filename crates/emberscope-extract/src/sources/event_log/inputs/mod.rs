@@ -65,6 +65,8 @@ pub struct RunInput {
     pub in_progress: bool,
     /// Ids that the name suggests; the events decide.
     pub hint: NameHint,
+    /// What is wrong with its parts: missing and doubled numbers. They are among [`Discovery::issues`] too.
+    pub issues: Vec<InputIssue>,
 }
 
 impl RunInput {
@@ -77,6 +79,7 @@ impl RunInput {
             parts: vec![Part::from_reader(name, reader)],
             in_progress: false,
             hint: NameHint::default(),
+            issues: Vec::new(),
         }
     }
 

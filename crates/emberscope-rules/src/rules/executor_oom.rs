@@ -1,0 +1,499 @@
+//! Executors die for lack of memory, or their tasks do.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use emberscope_run::{ExecutorId, Failure, StageKey, TaskColumn, TaskEndKind, Unit};
+
+use crate::deployment::{self, AskedMemory, Manager};
+use crate::failures::{self, Departure, FailedTasks, Loss, MemoryKind};
+use crate::finding::{Advice, Evidence, Finding, Harm, Savings, Subject};
+use crate::problem::Problem;
+use crate::root_cause::RootCause;
+use crate::rule::{Context, Outcome, Rule, Threshold};
+use crate::words;
+
+/// The rule.
+pub(super) static RULE: Rule = Rule {
+    problem: Problem::ExecutorOom,
+    summary: "An executor was killed for its memory, or threw OutOfMemoryError.",
+    documentation: include_str!("executor_oom.md"),
+    thresholds: &[FLOOR, CONTAINER_MARGIN, HEAP_FACTOR],
+    explained_by: &[],
+    check,
+};
+
+const FLOOR: Threshold = Threshold {
+    name: "floor_share",
+    value: 0.001,
+    unit: Unit::Ratio,
+    reason: "share of the run's wall-clock time that was lost with the executors; low, as what ran out of memory once runs \
+             out again with a little more data. Set by judgement, not yet calibrated on labelled runs",
+};
+const CONTAINER_MARGIN: Threshold = Threshold {
+    name: "container_margin",
+    value: 1.2,
+    unit: Unit::Ratio,
+    reason: "advised container over the peak that was seen: the peak is taken every few seconds and misses the last moment. \
+             Set by judgement, not yet calibrated on labelled runs",
+};
+const HEAP_FACTOR: Threshold = Threshold {
+    name: "heap_factor",
+    value: 1.5,
+    unit: Unit::Ratio,
+    reason: "advised heap over the heap that was full: how much was missing is not known. Set by judgement, not yet \
+             calibrated on labelled runs",
+};
+
+/// The deaths of one kind.
+#[derive(Default)]
+struct Deaths<'a> {
+    executors: BTreeSet<ExecutorId>,
+    groups: Vec<FailedTasks>,
+    reason: Option<String>,
+    failure: Option<&'a Failure>,
+    removed: usize,
+}
+
+fn check(ctx: &Context<'_>) -> Outcome {
+    if ctx.run.task_count() == 0 && ctx.run.executors.is_empty() {
+        return Outcome::missing("executors and tasks");
+    }
+    let failed = failures::failed_tasks(ctx);
+    let mut by_kind: BTreeMap<MemoryKind, Deaths<'_>> = BTreeMap::new();
+    for group in &failed {
+        let Some(failure) = group.cause(ctx.run) else { continue };
+        let Some(kind) = kind_of_task(failure) else { continue };
+        let deaths = by_kind.entry(kind).or_default();
+        deaths.executors.extend(group.executor.clone());
+        deaths.reason.get_or_insert_with(|| failures::words_of(failure).trim().to_owned());
+        deaths.failure.get_or_insert(failure);
+        deaths.groups.push(group.clone());
+    }
+    for executor in ctx.run.worker_executors() {
+        let Some(reason) = executor.removed_reason.as_deref() else { continue };
+        let Departure::Memory(kind) = failures::departure(reason) else { continue };
+        // A request to end that nothing was lost by is how executors are given back.
+        let lost_work = failed.iter().any(|group| group.executor.as_ref() == Some(&executor.id));
+        if kind == MemoryKind::Terminated && !lost_work || failures::went_at_the_end(ctx.run, executor.removed_at) {
+            continue;
+        }
+        let known = by_kind.iter().find(|(_, deaths)| deaths.executors.contains(&executor.id)).map(|(&kind, _)| kind);
+        let deaths = by_kind.entry(known.unwrap_or(kind)).or_default();
+        deaths.removed += 1;
+        deaths.reason.get_or_insert_with(|| reason.to_owned());
+        if deaths.executors.insert(executor.id.clone()) {
+            let own = failed.iter().filter(|group| group.executor.as_ref() == Some(&executor.id));
+            deaths.groups.extend(own.filter(|group| is_loss(group.kind)).cloned());
+        }
+    }
+    Outcome::of(by_kind.into_iter().filter_map(|(kind, deaths)| finding(ctx, kind, &deaths)).collect())
+}
+
+fn is_loss(kind: TaskEndKind) -> bool {
+    matches!(kind, TaskEndKind::ExecutorLostFailure | TaskEndKind::Resubmitted)
+}
+
+fn kind_of_task(failure: &Failure) -> Option<MemoryKind> {
+    match failure.kind {
+        TaskEndKind::ExecutorLostFailure => match failures::departure(&failures::words_of(failure)) {
+            Departure::Memory(kind) => Some(kind),
+            _ => None,
+        },
+        TaskEndKind::ExceptionFailure => {
+            let root = RootCause::of_failure(failure);
+            // The root must be the error itself: a message may quote one.
+            if root.is("OutOfMemoryError") {
+                failures::out_of_memory(&format!("OutOfMemoryError: {}", root.message))
+            } else {
+                None
+            }
+        }
+        _ => None,
+    }
+}
+
+fn finding(ctx: &Context<'_>, kind: MemoryKind, deaths: &Deaths<'_>) -> Option<Finding> {
+    let stages: BTreeSet<StageKey> = deaths.groups.iter().map(|group| group.stage).collect();
+    let mut loss = Loss::default();
+    for key in &stages {
+        let Some(stage) = ctx.features.stages.get(key) else { continue };
+        let picked: BTreeSet<u64> =
+            deaths.groups.iter().filter(|group| group.stage == *key).filter_map(|group| group.failure).collect();
+        let executors = &deaths.executors;
+        loss += failures::loss_in_stage(ctx, stage, |row| {
+            row.get(TaskColumn::Failure).is_some_and(|failure| picked.contains(&failure))
+                || row.get(TaskColumn::EndReason) == Some(TaskEndKind::Resubmitted.code())
+                    && ctx.run.executor_of(row).is_some_and(|id| executors.contains(id))
+        });
+    }
+    if ctx.below_floor(loss.wall_clock_ms, &FLOOR) {
+        return None;
+    }
+    let tasks: u64 = deaths.groups.iter().map(|group| group.count).sum();
+    let ids: Vec<&ExecutorId> = deaths.executors.iter().collect();
+    let first = ids.first()?;
+    let reason = deaths.reason.clone().unwrap_or_default();
+    let whom = executors_words(&ids);
+    let with = if tasks == 0 {
+        String::new()
+    } else {
+        format!(
+            ", and {} {} with {}",
+            words::count(tasks),
+            if tasks == 1 { "task failed" } else { "tasks failed" },
+            if ids.len() == 1 { "it" } else { "them" }
+        )
+    };
+    let mut finding = Finding::new(
+        Problem::ExecutorOom,
+        confidence(kind),
+        Subject::executor(first),
+        format!("{whom} {}{with}", what_happened(kind)),
+    );
+    finding.more_subjects = ids.iter().skip(1).map(|id| Subject::executor(id)).collect();
+    finding.more_subjects.extend(stages.iter().map(|&key| Subject::stage(key).named(ctx.stage_name(key))));
+    finding.harm = Harm::LostWork;
+    finding.causes =
+        deaths.groups.iter().filter_map(|group| group.cause(ctx.run)).map(|f| RootCause::of_failure(f).key()).collect();
+    let root = deaths.failure.map(RootCause::of_failure);
+    finding.because = root.map(|root| root.sentence()).or_else(|| RootCause::of_text(&reason).map(|root| root.message));
+    let asked = deployment::asked_memory(ctx.run, ctx.settings);
+    finding.evidence = evidence(ctx, deaths, &reason, tasks, asked);
+    finding.savings = Savings {
+        wall_clock_ms: Some(loss.wall_clock_ms.round() as u64),
+        core_ms: Some(loss.core_ms.round() as u64),
+        how: format!(
+            "attempts that worked {} were lost; spread over the slots of their stages, or by how much later the partitions \
+             that had to run again ended, that is {} of the run",
+            words::duration(loss.core_ms),
+            words::duration(loss.wall_clock_ms)
+        ),
+    };
+    finding.advice = advice(ctx, kind, &reason, asked, deaths);
+    Some(finding)
+}
+
+/// `executor 3`, `executors 3, 4 and 5`, `12 executors`.
+fn executors_words(ids: &[&ExecutorId]) -> String {
+    match ids {
+        [one] => format!("executor {one}"),
+        [a, b] => format!("executors {a} and {b}"),
+        [a, b, c] => format!("executors {a}, {b} and {c}"),
+        _ => format!("{} executors", ids.len()),
+    }
+}
+
+fn confidence(kind: MemoryKind) -> f64 {
+    match kind {
+        MemoryKind::Container | MemoryKind::Heap | MemoryKind::Metaspace | MemoryKind::Direct => 0.95,
+        MemoryKind::Threads => 0.9,
+        // SIGKILL is also sent by hand and by a host that goes down.
+        MemoryKind::Killed => 0.8,
+        // SIGTERM is sent for many reasons.
+        MemoryKind::Terminated => 0.5,
+    }
+}
+
+fn what_happened(kind: MemoryKind) -> &'static str {
+    match kind {
+        MemoryKind::Container => "used more memory than the container was given and was killed by the resource manager",
+        MemoryKind::Killed => {
+            "was killed from outside (exit code 137, SIGKILL), as happens at the memory limit of a container or host"
+        }
+        MemoryKind::Terminated => {
+            "was told to end (exit code 143) while it had work, as YARN does at the limit of a container"
+        }
+        MemoryKind::Heap => "ran out of heap (OutOfMemoryError)",
+        MemoryKind::Metaspace => "ran out of metaspace (OutOfMemoryError)",
+        MemoryKind::Direct => "ran out of direct buffer memory (OutOfMemoryError)",
+        MemoryKind::Threads => "could not make another thread (OutOfMemoryError)",
+    }
+}
+
+fn evidence(
+    ctx: &Context<'_>,
+    deaths: &Deaths<'_>,
+    reason: &str,
+    tasks: u64,
+    asked: Option<AskedMemory>,
+) -> Vec<Evidence> {
+    let mut all = vec![
+        Evidence::number("executors_out_of_memory_count", deaths.executors.len() as f64, Unit::Count),
+        Evidence::number("failed_tasks_count", tasks as f64, Unit::Count),
+        Evidence::text("removed_reason", RootCause::of_text(reason).map(|root| root.message).unwrap_or_default()),
+    ];
+    if let Some(asked) = asked {
+        all.push(Evidence::number(deployment::heap_key(ctx.run), asked.heap as f64, Unit::Bytes));
+        if let Some(overhead) = asked.overhead {
+            all.push(Evidence::number(deployment::overhead_key(ctx.run), overhead as f64, Unit::Bytes));
+        }
+    }
+    for column in [TaskColumn::PeakJvmHeap, TaskColumn::PeakTreeJvmRss, TaskColumn::PeakTreePythonRss] {
+        let peak = deaths.executors.iter().filter_map(|id| ctx.run.executors.get(id)?.peaks.get(column)).max();
+        if let Some(peak) = peak {
+            all.push(Evidence::number(column.name(), peak as f64, Unit::Bytes));
+        }
+    }
+    all
+}
+
+fn advice(
+    ctx: &Context<'_>,
+    kind: MemoryKind,
+    reason: &str,
+    asked: Option<AskedMemory>,
+    deaths: &Deaths<'_>,
+) -> Vec<Advice> {
+    match kind {
+        MemoryKind::Container | MemoryKind::Killed | MemoryKind::Terminated => {
+            container_advice(ctx, kind, reason, asked, deaths)
+        }
+        MemoryKind::Heap => heap_advice(ctx, asked),
+        MemoryKind::Metaspace => vec![Advice::text(
+            "The metaspace holds classes, not data: more heap does not help. Raise -XX:MaxMetaspaceSize in \
+             spark.executor.extraJavaOptions if it is set there; if it is not, something loads classes without end (a new \
+             class loader or generated class for each record or session).",
+        )],
+        MemoryKind::Direct => vec![Advice::text(
+            "Direct buffers (network transfers, Parquet and Arrow readers) are outside the heap and limited by \
+             -XX:MaxDirectMemorySize, by default as large as the heap. Raise it in spark.executor.extraJavaOptions and the \
+             memory overhead by as much; fetching less at once (spark.reducer.maxSizeInFlight) needs fewer of them.",
+        )],
+        MemoryKind::Threads => vec![Advice::text(
+            "The limit of threads or processes was reached, not that of the heap: raise the user's process limit \
+             (`ulimit -u`, the container's pids limit) on the hosts, and look for code that starts a thread or client for \
+             each record. A smaller heap or thread stack (-Xss) leaves more room for threads.",
+        )],
+    }
+}
+
+/// The container was too small for the process: heap, overhead or Python, as the peaks tell.
+fn container_advice(
+    ctx: &Context<'_>,
+    kind: MemoryKind,
+    reason: &str,
+    asked: Option<AskedMemory>,
+    deaths: &Deaths<'_>,
+) -> Vec<Advice> {
+    let peak = |column| deaths.executors.iter().filter_map(|id| ctx.run.executors.get(id)?.peaks.get(column)).max();
+    let (jvm, python) = (peak(TaskColumn::PeakTreeJvmRss), peak(TaskColumn::PeakTreePythonRss));
+    let key = deployment::overhead_key(ctx.run);
+    let mut all = Vec::new();
+    let Some((asked, overhead)) = asked.and_then(|asked| Some((asked, asked.overhead?))) else {
+        return vec![Advice::text(format!(
+            "Raise {key} (what the container has beyond the heap); the log does not say what it is now, so start with twice \
+             10 % of the heap."
+        ))];
+    };
+    let margin = ctx.threshold(&CONTAINER_MARGIN);
+    let container = asked.container().unwrap_or(asked.heap) as f64;
+    let used = used_of_limit(reason).map(|(used, _)| used).or_else(|| Some((jvm? + python.unwrap_or(0)) as f64));
+    // At least twice what there is: a process that was killed at its limit would have gone on growing.
+    let needed = used.map(|used| used * margin - (container - overhead as f64));
+    let new = needed.unwrap_or(0.0).max(2.0 * overhead as f64);
+    let seen = used.map_or_else(String::new, |used| format!(" {} were in use when it was killed.", words::bytes(used)));
+    let python_part = python.filter(|&python| python as f64 > 0.5 * overhead as f64);
+    let text = format!(
+        "The heap was not what was full: the container was. It has {} ({} of heap and {} beyond it).{seen} Give it {} beyond the heap{}.",
+        words::bytes(container),
+        words::bytes(asked.heap as f64),
+        words::bytes(overhead as f64),
+        words::bytes(new),
+        python_part.map_or_else(String::new, |python| format!(
+            "; Python workers took {} of it at their peak, which the heap cannot hold",
+            words::bytes(python as f64)
+        )),
+    );
+    all.push(Advice::text(text).set(key, words::spark_memory(new)));
+    if let Some(cores) = deployment::cores_per_executor(ctx.run).filter(|&cores| cores > 1) {
+        all.push(
+            Advice::text(format!(
+                "Or run fewer tasks at once in one process: with {} instead of {cores} cores per executor the memory beyond \
+                 the heap is shared by half as many tasks and Python workers.",
+                cores / 2
+            ))
+            .set("spark.executor.cores", (cores / 2).to_string()),
+        );
+    }
+    if kind != MemoryKind::Container {
+        let where_to_look = match deployment::manager(ctx.run) {
+            Manager::Kubernetes => {
+                "`kubectl describe pod` says OOMKilled when it was the pod's own limit; otherwise the node was short of memory"
+            }
+            Manager::Yarn => {
+                "the NodeManager's log says so when the container was over its limit; otherwise it was preempted or the host was short of memory"
+            }
+            _ => "the kernel's log (`dmesg`) on the host names the process when it was short of memory",
+        };
+        all.push(Advice::text(format!("What would tell the cause for sure: {where_to_look}.")));
+    }
+    all
+}
+
+fn heap_advice(ctx: &Context<'_>, asked: Option<AskedMemory>) -> Vec<Advice> {
+    let key = deployment::heap_key(ctx.run);
+    let cores = deployment::cores_per_executor(ctx.run);
+    let fraction = ctx.settings.number("spark.memory.fraction").unwrap_or(0.6);
+    let mut all = Vec::new();
+    match asked {
+        Some(asked) => {
+            let new = asked.heap as f64 * ctx.threshold(&HEAP_FACTOR);
+            let per_task = cores.map_or_else(String::new, |cores| {
+                format!(
+                    "; {cores} tasks at once share ({} - 300 MiB) x {fraction} = {}, that is {} each",
+                    words::bytes(asked.heap as f64),
+                    words::bytes((asked.heap as f64 - 300.0 * 1_048_576.0) * fraction),
+                    words::bytes((asked.heap as f64 - 300.0 * 1_048_576.0) * fraction / cores as f64),
+                )
+            });
+            all.push(
+                Advice::text(format!(
+                    "The heap of {} was full{per_task}. Raise it by half, to {}.",
+                    words::bytes(asked.heap as f64),
+                    words::bytes(new)
+                ))
+                .set(key, words::spark_memory(new)),
+            );
+        }
+        None => all.push(Advice::text(format!("The heap was full: raise {key}; the log does not say what it is now."))),
+    }
+    if let Some(cores) = cores.filter(|&cores| cores > 1 && !deployment::is_local(ctx.run)) {
+        all.push(
+            Advice::text(format!(
+                "Or halve the tasks that share the heap: {} instead of {cores} cores per executor, with twice the executors \
+                 for the same cores in all.",
+                cores / 2
+            ))
+            .set("spark.executor.cores", (cores / 2).to_string()),
+        );
+    }
+    all.push(Advice::text(
+        "If the frames of the error are in your code or in collect_list, groupByKey, a toArray or a row of huge size, more \
+         partitions and more memory only put it off: the task holds one key's or one row's data at once. A heap dump \
+         (-XX:+HeapDumpOnOutOfMemoryError) tells which object it is.",
+    ));
+    all
+}
+
+/// The two sizes of `5.5 GB of 5 GB physical memory used`.
+fn used_of_limit(reason: &str) -> Option<(f64, f64)> {
+    let (before, after) = reason.split_once(" of ")?;
+    let size = |words: &[&str]| -> Option<f64> {
+        let (number, unit) = match words {
+            [number, unit] => (number.parse::<f64>().ok()?, *unit),
+            _ => return None,
+        };
+        let factor = match unit.to_ascii_uppercase().as_str() {
+            "B" => 1.0,
+            "KB" => 1_024.0,
+            "MB" => 1_048_576.0,
+            "GB" => 1_073_741_824.0,
+            "TB" => 1_099_511_627_776.0,
+            _ => return None,
+        };
+        Some(number * factor).filter(|bytes| bytes.is_finite() && *bytes >= 0.0)
+    };
+    let tail: Vec<&str> = before.rsplit(' ').take(2).collect::<Vec<_>>().into_iter().rev().collect();
+    let head: Vec<&str> = after.split(' ').take(2).collect();
+    Some((size(&tail)?, size(&head)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{START, check, outcome, run};
+    use crate::testing_failures::Fail;
+    use emberscope_run::Timestamp;
+
+    const YARN: &str = "Container killed by YARN for exceeding memory limits. 5.5 GB of 4.4 GB physical memory used.";
+
+    /// 8 tasks of 10 s on two executors of 2 cores; executor 2 dies 5 s into its first two tasks.
+    fn killed(reason: &str) -> crate::testing::RunBuilder {
+        let mut builder =
+            run().set("spark.master", "yarn").set("spark.executor.memory", "4g").executor("1", 2).executor("2", 2);
+        let failure = builder.failure(TaskEndKind::ExecutorLostFailure, "ExecutorLostFailure", reason, None);
+        let reason = reason.to_owned();
+        builder
+            .stage(0, |stage| {
+                for partition in 0..2 {
+                    stage.task(partition).duration_ms(5_000).on("2").fails(failure);
+                }
+                for partition in 0..8 {
+                    stage.task(partition).duration_ms(10_000).on("1");
+                }
+            })
+            .with(move |run| {
+                if let Some(executor) = run.executors.get_mut(&ExecutorId::from("2")) {
+                    executor.removed_at = Some(Timestamp(START + 5_000));
+                    executor.removed_reason = Some(reason);
+                }
+            })
+    }
+
+    #[test]
+    fn a_container_over_its_limit_is_found_with_what_it_would_have_needed() {
+        let findings = check(&RULE, &killed(YARN));
+        assert_eq!(findings.len(), 1);
+        let finding = &findings[0];
+        assert_eq!(finding.subject.executor_id.as_deref(), Some("2"));
+        assert_eq!(finding.harm, Harm::LostWork);
+        // Two attempts of 5 s were lost, 10 s of core time; over 4 slots that is 2.5 s. Partitions 0 and 1 ended no later
+        // than the others.
+        assert_eq!(finding.savings.core_ms, Some(10_000));
+        assert_eq!(finding.savings.wall_clock_ms, Some(2_500));
+        // Overhead was max(384 MiB, 10 % of 4 GiB) = 409.6 MiB. 5.5 GiB x 1.2 = 6.6 GiB, less 4 GiB of heap: 2.6 GiB.
+        assert_eq!(finding.advice[0].config["spark.executor.memoryOverhead"], "2663m");
+        assert_eq!(finding.advice[1].config["spark.executor.cores"], "1");
+    }
+
+    #[test]
+    fn a_full_heap_asks_for_heap_and_not_for_overhead() {
+        let mut builder = run().set("spark.executor.memory", "4g").executor("1", 2);
+        let stack = "java.lang.OutOfMemoryError: Java heap space\n\tat com.acme.Big.fill(Big.scala:7)";
+        let failure = builder.failure(
+            TaskEndKind::ExceptionFailure,
+            "java.lang.OutOfMemoryError",
+            "Java heap space",
+            Some(stack),
+        );
+        let findings = check(
+            &RULE,
+            &builder.stage(0, |stage| {
+                stage.task(0).duration_ms(4_000).fails(failure);
+                stage.task(0).duration_ms(4_000);
+            }),
+        );
+        assert_eq!(findings[0].advice[0].config["spark.executor.memory"], "6g");
+        assert_eq!(
+            findings[0].because.as_deref(),
+            Some("OutOfMemoryError: Java heap space, at com.acme.Big.fill(Big.scala:7)")
+        );
+        assert!(findings[0].advice.iter().all(|advice| !advice.config.contains_key("spark.executor.memoryOverhead")));
+    }
+
+    #[test]
+    fn a_loss_below_the_floor_is_silent() {
+        // 10 s of 4 slots were lost; 2.5 s are 0.1 % of 2,500 s, and less of a longer run.
+        assert_eq!(check(&RULE, &killed(YARN).idle(2_600_000)), []);
+    }
+
+    #[test]
+    fn executors_that_end_with_the_application_or_are_given_back_did_not_run_out_of_memory() {
+        assert_eq!(check(&RULE, &killed("Executor 2 is removed. Remove reason: Executor idle timeout")), []);
+        let terminated = run().executor("1", 2).stage(0, |stage| {
+            stage.task(0).duration_ms(10_000);
+        });
+        let terminated = terminated.with(|run| {
+            if let Some(executor) = run.executors.get_mut(&ExecutorId::from("1")) {
+                executor.removed_at = Some(Timestamp(START + 10_000));
+                executor.removed_reason = Some("Container exited with a non-zero exit code 143.".to_owned());
+            }
+        });
+        assert_eq!(check(&RULE, &terminated), []);
+    }
+
+    #[test]
+    fn without_executors_and_tasks_the_rule_is_skipped() {
+        assert!(matches!(outcome(&RULE, &run()), Outcome::Skipped { .. }));
+    }
+}
