@@ -1,6 +1,6 @@
 //! Markdown for a pull request: a table of the findings, the details of each folded.
 
-use emberscope::{Diagnosis, Finding, Report};
+use emberscope::{Advice, Diagnosis, Finding, Report};
 
 use crate::escape::{for_fence, for_html, for_markdown};
 use crate::phrases;
@@ -85,6 +85,7 @@ fn one(diagnosis: &Diagnosis, several: bool, out: &mut String) {
     for (index, finding) in diagnosis.findings.iter().enumerate() {
         details(index + 1, finding, out);
     }
+    configuration(diagnosis, out);
     reading(diagnosis, out);
 }
 
@@ -115,16 +116,7 @@ fn details(number: usize, finding: &Finding, out: &mut String) {
     if !finding.savings.how.is_empty() {
         out.push_str(&format!("Estimate: {}\n\n", for_markdown(&phrases::sentence(&finding.savings.how))));
     }
-    for advice in &finding.advice {
-        out.push_str(&format!("- {}\n", for_markdown(&phrases::sentence(&advice.text))));
-        if !advice.config.is_empty() {
-            out.push_str("  ```properties\n");
-            for (key, value) in &advice.config {
-                out.push_str(&format!("  {}={}\n", for_fence(key), for_fence(value)));
-            }
-            out.push_str("  ```\n");
-        }
-    }
+    finding.advice.iter().for_each(|one| advice(one, out));
     if !finding.advice.is_empty() {
         out.push('\n');
     }
@@ -133,6 +125,27 @@ fn details(number: usize, finding: &Finding, out: &mut String) {
         out.push_str(&format!("Leads to {}: {summary}\n\n", consequence.problem));
     }
     out.push_str("</details>\n\n");
+}
+
+fn advice(advice: &Advice, out: &mut String) {
+    out.push_str(&format!("- {}\n", for_markdown(&phrases::sentence(&advice.text))));
+    if !advice.config.is_empty() {
+        out.push_str("  ```properties\n");
+        for (key, value) in &advice.config {
+            out.push_str(&format!("  {}={}\n", for_fence(key), for_fence(value)));
+        }
+        out.push_str("  ```\n");
+    }
+}
+
+/// What the run shows of its settings, each folded.
+fn configuration(diagnosis: &Diagnosis, out: &mut String) {
+    for note in &diagnosis.configuration {
+        out.push_str(&format!("<details><summary>{}</summary>\n\n", for_html(&phrases::setting(note))));
+        out.push_str(&format!("{}\n\n", for_markdown(&phrases::sentence(&note.evidence))));
+        advice(&note.advice, out);
+        out.push_str("\n</details>\n\n");
+    }
 }
 
 fn reading(diagnosis: &Diagnosis, out: &mut String) {

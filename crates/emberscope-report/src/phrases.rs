@@ -1,6 +1,8 @@
 //! What reports say in words, the same in text and Markdown. Names from logs are in them as they are: renderers escape.
 
-use emberscope::{Diagnosis, Evidence, Finding, Harm, Severity, SourceSummary, Subject, Value, words};
+use emberscope::{
+    ConfigurationNote, Diagnosis, Evidence, Finding, Harm, Severity, SourceSummary, Subject, Value, words,
+};
 
 /// `1 job`, `12,345 jobs`.
 pub(crate) fn plural(number: u64, noun: &str) -> String {
@@ -275,6 +277,12 @@ pub(crate) fn compared(evidence: &Evidence) -> (String, String) {
         number.map(|n| format!("{label} {}", figure(n, evidence.unit))).unwrap_or_default()
     };
     (word("typical", evidence.typical), word("threshold", evidence.threshold))
+}
+
+/// A setting and where its value comes from: `spark.speculation = true`, `spark.speculation = false (default)`.
+pub(crate) fn setting(note: &ConfigurationNote) -> String {
+    let value = note.value.as_deref().unwrap_or("not set");
+    format!("{} = {value}{}", note.key, if note.set || note.value.is_none() { "" } else { " (default)" })
 }
 
 /// What was read from a source, without its path.

@@ -1,8 +1,9 @@
 //! Diagnoses made by hand, and what is rendered of them.
 
 use emberscope::{
-    Advice, Consequence, Counts, Diagnosis, Evidence, Finding, Harm, ImportIssueSummary, IssueLevel, Problem, Report,
-    RunSummary, SCHEMA_VERSION, Savings, Severity, Skipped, SourceSummary, Subject, TaskSummary, Unit, Unreadable,
+    Advice, ConfigurationNote, Consequence, Counts, Diagnosis, Evidence, Finding, Harm, ImportIssueSummary, IssueLevel,
+    Problem, Report, RunSummary, SCHEMA_VERSION, Savings, Severity, Skipped, SourceSummary, Subject, TaskSummary, Unit,
+    Unreadable,
 };
 
 use crate::{TextOptions, json, markdown, text};
@@ -53,6 +54,7 @@ fn diagnosis(findings: Vec<Finding>) -> Diagnosis {
             info: of(Severity::Info),
         },
         findings,
+        configuration: Vec::new(),
     }
 }
 
@@ -119,7 +121,15 @@ fn failure() -> Finding {
 
 /// A run with a skewed join.
 fn skewed() -> Report {
-    Report::new(vec![diagnosis(vec![skew()])], Vec::new())
+    let mut diagnosis = diagnosis(vec![skew()]);
+    diagnosis.configuration = vec![ConfigurationNote {
+        key: "spark.speculation.quantile".to_owned(),
+        value: Some("0.75".to_owned()),
+        set: false,
+        evidence: "spark.speculation is off: the quantile had no effect".to_owned(),
+        advice: Advice::text("Switch speculation on").set("spark.speculation", "true"),
+    }];
+    Report::new(vec![diagnosis], Vec::new())
 }
 
 /// A run in which nothing was found, and whose log was cut.
@@ -167,6 +177,8 @@ fn hostile() -> Report {
     let mut diagnosis = diagnosis(vec![finding]);
     diagnosis.run.application_name = Some(name.to_owned());
     diagnosis.run.user = Some(name.to_owned());
+    let (key, value, evidence) = (name.to_owned(), Some(name.to_owned()), name.to_owned());
+    diagnosis.configuration = vec![ConfigurationNote { key, value, set: true, evidence, advice: Advice::text(name) }];
     diagnosis.sources[0].path = name.to_owned();
     Report::new(vec![diagnosis], Vec::new())
 }

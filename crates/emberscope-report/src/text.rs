@@ -1,6 +1,6 @@
 //! Text for a terminal: the verdict first, then the findings in the order of time saved.
 
-use emberscope::{Diagnosis, Finding, Report, Severity};
+use emberscope::{Advice, Diagnosis, Finding, Report, Severity};
 
 use crate::escape::for_terminal;
 use crate::phrases;
@@ -167,6 +167,7 @@ impl Page {
             self.finding(index + 1, diagnosis, finding);
         }
         self.line("");
+        self.configuration(diagnosis);
         self.reading(diagnosis);
     }
 
@@ -185,14 +186,7 @@ impl Page {
             self.labelled("estimate", &phrases::sentence(&finding.savings.how));
         }
         for (index, advice) in finding.advice.iter().enumerate() {
-            let label = if index == 0 { "advice" } else { "also" };
-            self.labelled(label, &phrases::sentence(&advice.text));
-            for (key, value) in &advice.config {
-                // Not wrapped: it is there to be copied.
-                let pair = for_terminal(&format!("--conf {}", shell_quoted(&format!("{key}={value}"))));
-                let pair = self.paint(Ink::Bold, &pair);
-                self.line(&format!("{:LABEL$}{pair}", ""));
-            }
+            self.advice(if index == 0 { "advice" } else { "also" }, advice);
         }
         for consequence in &finding.consequences {
             self.labelled("leads to", &format!("{}: {}", consequence.problem, phrases::sentence(&consequence.summary)));
@@ -200,6 +194,30 @@ impl Page {
         if let Some(more) = finding.advice.iter().map(|advice| advice.more.as_str()).find(|more| !more.is_empty()) {
             self.labelled("more", more);
         }
+    }
+
+    fn advice(&mut self, label: &str, advice: &Advice) {
+        self.labelled(label, &phrases::sentence(&advice.text));
+        for (key, value) in &advice.config {
+            // Not wrapped: it is there to be copied.
+            let pair = for_terminal(&format!("--conf {}", shell_quoted(&format!("{key}={value}"))));
+            let pair = self.paint(Ink::Bold, &pair);
+            self.line(&format!("{:LABEL$}{pair}", ""));
+        }
+    }
+
+    /// What the run shows of its settings.
+    fn configuration(&mut self, diagnosis: &Diagnosis) {
+        if diagnosis.configuration.is_empty() {
+            return;
+        }
+        self.line(&self.paint(Ink::Bold, "Configuration"));
+        for note in &diagnosis.configuration {
+            self.paragraph(3, &phrases::setting(note));
+            self.labelled("seen", &phrases::sentence(&note.evidence));
+            self.advice("advice", &note.advice);
+        }
+        self.line("");
     }
 
     fn subjects(&mut self, finding: &Finding) {

@@ -60,6 +60,15 @@ pub(crate) fn gaps(ctx: &Context<'_>, min_ms: f64) -> Gaps {
     let waits_by_nature = deployment::is_interactive(run) || deployment::is_streaming(run);
     let open = OpenTimes::of(run);
     let mut all = Gaps::default();
+    if waits_by_nature {
+        // Before the first action and after the last one too.
+        let outer =
+            ctx.features.timeline.gaps.iter().filter(|gap| gap.previous_stage.is_none() || gap.next_stage.is_none());
+        for gap in outer {
+            let idle = gap.ms().saturating_sub(open.actions.covered(gap.from, gap.to));
+            all.between_actions_ms = all.between_actions_ms.saturating_add(idle);
+        }
+    }
     let inner = ctx.features.timeline.inner_gaps().copied();
     // A task that had not ended when the log did ran through every gap after its launch.
     let unfinished =
@@ -122,7 +131,7 @@ fn wrote(ctx: &Context<'_>, key: Option<StageKey>) -> bool {
 
 /// Whether there was no slot at the beginning of a time: `false` when slots are not known.
 fn without_slots(run: &Run, from: Timestamp, to: Timestamp) -> bool {
-    to > from && run.slots_at(from) == Some(0) || to > from && no_executor_at(run, from)
+    to > from && (run.slots_at(from) == Some(0) || no_executor_at(run, from))
 }
 
 /// Whether every executor whose times are known had gone or not yet come.

@@ -138,6 +138,7 @@ struct Block {
 
 /// What the lines so far said.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is what the line before promised of the next")]
 struct Reader {
     blocks: Vec<Block>,
     /// Inside a Python traceback; the block that it explains is the last one.
@@ -195,9 +196,9 @@ impl Reader {
                 // A stack without a first line: the class is in another field.
                 let mut block = Block::default();
                 if frame.user {
-                    block.user = Some(cut(&frame.text))
+                    block.user = Some(cut(&frame.text));
                 } else {
-                    block.first = Some(cut(&frame.text))
+                    block.first = Some(cut(&frame.text));
                 }
                 self.blocks.push(block);
             }

@@ -204,7 +204,7 @@ mod tests {
         let items: Vec<u64> = (0..40).collect();
         let mut got = Vec::new();
         let work = |item: &u64, _| {
-            thread::sleep(Duration::from_millis(if item % 7 == 0 { 9 } else { 1 }));
+            thread::sleep(Duration::from_millis(if item.is_multiple_of(7) { 9 } else { 1 }));
             item * 10
         };
         in_order(

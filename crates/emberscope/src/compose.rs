@@ -1,7 +1,9 @@
 //! From a run to its diagnosis: features, then rules, then the words around them.
 
+use std::collections::BTreeMap;
+
 use emberscope_extract::features::{ApplicationSummary, Features};
-use emberscope_rules::{Finding, RULES, Severity, assess};
+use emberscope_rules::{ConfigurationNote, Context, Finding, RULES, Settings, Severity, assess, audit};
 use emberscope_run::{ImportIssue, IssueSeverity, Run, Source};
 
 use crate::config::Config;
@@ -23,12 +25,21 @@ pub fn diagnose_run(run: &Run, config: &Config) -> Diagnosis {
         import_issues: run.issues.iter().map(issue).collect(),
         counts: counts(&assessment.findings, detectors, assessment.skipped.len() as u64),
         skipped: assessment.skipped,
+        configuration: configuration(run, &features, config, &assessment.findings),
         findings: assessment.findings,
     };
     if config.redact {
         Redactor::of_run(run).redact(&mut diagnosis);
     }
     diagnosis
+}
+
+fn configuration(run: &Run, features: &Features, config: &Config, findings: &[Finding]) -> Vec<ConfigurationNote> {
+    if !config.detectors.only.is_empty() {
+        return Vec::new();
+    }
+    let (settings, none) = (Settings::of_run(run), BTreeMap::new());
+    audit(&Context::new(run, features, &settings, &none), findings)
 }
 
 fn counts(findings: &[Finding], detectors: u64, skipped: u64) -> Counts {

@@ -1,6 +1,6 @@
 //! The diagnosis of one run, as the JSON promises it: fields are added, never changed in meaning.
 
-use emberscope_rules::{Finding, Severity, Skipped};
+use emberscope_rules::{ConfigurationNote, Finding, Severity, Skipped};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -26,6 +26,9 @@ pub struct Diagnosis {
     pub counts: Counts,
     /// The findings, the one whose mending saves most wall-clock time first.
     pub findings: Vec<Finding>,
+    /// What the run shows of its configuration and no finding advises already, by key; empty when only some problems were
+    /// asked for.
+    pub configuration: Vec<ConfigurationNote>,
 }
 
 /// One attempt of an application, as far as it was seen.

@@ -28,8 +28,8 @@ pub use emberscope_extract::sources::{
 #[cfg(feature = "tables")]
 pub use emberscope_extract::tables;
 pub use emberscope_rules::{
-    Advice, Consequence, Detector, DetectorConfig, Evidence, Finding, Harm, Problem, RULES, Rule, Savings, Severity,
-    Skipped, Subject, Threshold, Value, words,
+    Advice, ConfigurationNote, Consequence, Detector, DetectorConfig, Evidence, Finding, Harm, Problem, RULES, Rule,
+    Savings, Severity, Skipped, Subject, Threshold, Value, words,
 };
 pub use emberscope_run::{Timestamp, Unit};
 #[cfg(feature = "tables")]

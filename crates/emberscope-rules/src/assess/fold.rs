@@ -94,7 +94,12 @@ fn absorb(cause: &mut Finding, finding: Finding) {
     cause.severity = cause.severity.max(finding.severity);
     // That the run failed is what a person must read first, also when the finding is about the cause.
     if finding.harm == Harm::Failure && cause.harm != Harm::Failure {
-        cause.summary = format!("{}. The cause: {}", finding.summary, cause.summary);
+        // One exception is told once.
+        let own = match &finding.because {
+            Some(because) if finding.because == cause.because => cause.summary.replace(&format!(" with {because}"), ""),
+            _ => std::mem::take(&mut cause.summary),
+        };
+        cause.summary = format!("{}. The cause: {own}", finding.summary);
     }
     cause.harm = cause.harm.max(finding.harm);
     // The consequence's time is lost because of the cause: the larger of the two, never their sum.

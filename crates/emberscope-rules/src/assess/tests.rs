@@ -51,8 +51,9 @@ fn failures_come_first_then_the_time_that_is_saved() {
     ]);
     let order: Vec<Problem> = ranked.iter().map(|finding| finding.problem).collect();
     // At equal savings the order is that of the vocabulary.
-    use Problem::{DataSkew, GcPressure, JobFailure, MemorySpill, TaskFailures};
-    assert_eq!(order, [JobFailure, DataSkew, MemorySpill, GcPressure, TaskFailures]);
+    let expected =
+        [Problem::JobFailure, Problem::DataSkew, Problem::MemorySpill, Problem::GcPressure, Problem::TaskFailures];
+    assert_eq!(order, expected);
 }
 
 #[test]
@@ -70,6 +71,21 @@ fn failures_of_one_stage_with_different_causes_stay_apart() {
     assert_eq!(folded.len(), 1);
     assert_eq!(folded[0].summary, "job-failure. The cause: task-failures");
     assert_eq!((folded[0].harm, folded[0].savings.wall_clock_ms), (Harm::Failure, Some(99)));
+}
+
+#[test]
+fn an_exception_that_job_and_task_share_is_told_once() {
+    let because = Some("X: y, at Main.z".to_owned());
+    let mut tasks = finding(Problem::TaskFailures, Some(10), Harm::LostWork);
+    tasks.summary = "4 task attempts failed in stage 1.0 with X: y, at Main.z".to_owned();
+    tasks.subject = stage(1);
+    tasks.because = because.clone();
+    let mut job = finding(Problem::JobFailure, Some(99), Harm::Failure);
+    job.summary = "job 3 failed: X: y, at Main.z".to_owned();
+    job.more_subjects = vec![stage(1)];
+    job.because = because;
+    let folded = fold_consequences(vec![tasks, job]);
+    assert_eq!(folded[0].summary, "job 3 failed: X: y, at Main.z. The cause: 4 task attempts failed in stage 1.0");
 }
 
 #[test]
@@ -126,7 +142,7 @@ fn a_whole_chain_is_one_finding_that_begins_with_the_failed_job() {
         .stage(0, |stage| {
             (0..4).for_each(|partition| {
                 stage.task(partition).duration_ms(4_000);
-            })
+            });
         })
         .removed("2", 6_000, KILL)
         .stage(1, |stage| {
@@ -141,7 +157,7 @@ fn a_whole_chain_is_one_finding_that_begins_with_the_failed_job() {
         .stage_attempt(0, 1, |stage| {
             (0..2).for_each(|partition| {
                 stage.task(partition).duration_ms(4_000).on("1");
-            })
+            });
         })
         .stage_attempt(1, 1, |stage| {
             stage.task(0).duration_ms(4_000).on("1");

@@ -122,7 +122,7 @@ fn overhead(ctx: &Context<'_>) -> Option<ConfigurationNote> {
     });
     let (peak, python) = resident.max()?;
     let share = peak as f64 / container as f64;
-    if !(share >= FULL_CONTAINER) {
+    if share < FULL_CONTAINER {
         return None;
     }
     let key = deployment::overhead_key(ctx.run);
@@ -194,7 +194,7 @@ fn single_cores(ctx: &Context<'_>) -> Option<ConfigurationNote> {
     }
     let asked = deployment::asked_memory(ctx.run, ctx.settings)?;
     let each = asked.overhead? + 300 * 1_048_576;
-    let per_host = (executors.len() / hosts.len()).min(4).max(2) as u64;
+    let per_host = (executors.len() / hosts.len()).clamp(2, 4) as u64;
     Some(note(
         ctx,
         "spark.executor.cores",

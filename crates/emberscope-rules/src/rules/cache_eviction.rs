@@ -131,7 +131,8 @@ fn finding(ctx: &Context<'_>, rdd: &RddStorage, uses: &[Use<'_>], lost: &Lost) -
     let (first, later) = uses.split_first()?;
     let maker = first.key;
     let partitions = rdd.partitions.max(first.stage.num_tasks).max(1) as f64;
-    if !(lost.partitions / partitions >= ctx.threshold(&LOST_SHARE)) {
+    let enough = lost.partitions / partitions >= ctx.threshold(&LOST_SHARE);
+    if !enough {
         return None;
     }
     // A partition costs what it cost the stage that made it first.
@@ -301,18 +302,18 @@ mod tests {
         })
     }
 
-    fn stored_again(blocks: u64) -> Option<BlockUpdateCounts> {
-        Some(BlockUpdateCounts {
+    fn stored_again(blocks: u64) -> BlockUpdateCounts {
+        BlockUpdateCounts {
             stored_in_memory: 10 + blocks,
             dropped: blocks,
             stored_again: blocks,
             ..BlockUpdateCounts::default()
-        })
+        }
     }
 
     #[test]
     fn blocks_that_were_stored_again_are_found_and_charged_what_they_cost_first() {
-        let findings = check(&RULE, &cached(stored_again(6), 10));
+        let findings = check(&RULE, &cached(Some(stored_again(6)), 10));
         assert_eq!(findings.len(), 1);
         // 6 partitions at 1 s of task time; two tasks run at a time.
         assert_eq!(findings[0].savings.core_ms, Some(6_000));
@@ -331,7 +332,7 @@ mod tests {
 
     #[test]
     fn a_cache_that_keeps_its_blocks_is_left_alone() {
-        assert_eq!(check(&RULE, &cached(stored_again(0), 10)), []);
+        assert_eq!(check(&RULE, &cached(Some(stored_again(0)), 10)), []);
     }
 
     #[test]

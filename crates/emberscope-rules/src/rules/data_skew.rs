@@ -1,12 +1,13 @@
 //! A few partitions hold most of the data, and their tasks set the stage's end.
 
-use emberscope_extract::features::{Metric, StageSummary};
-use emberscope_run::{StageStatus, TaskColumn, TaskId, TaskStatus, Unit};
+mod advice;
 
-use crate::finding::{Advice, Evidence, Finding, Savings, Subject};
+use emberscope_extract::features::{Metric, StageSummary};
+use emberscope_run::{TaskColumn, TaskId, TaskStatus, Unit};
+
+use crate::finding::{Evidence, Finding, Savings, Subject};
 use crate::problem::Problem;
 use crate::rule::{Context, Outcome, Rule, Threshold};
-use crate::settings::Settings;
 use crate::words;
 
 /// The rule.
@@ -34,12 +35,8 @@ const DATA_FACTOR: Threshold = Threshold {
     reason: "bytes (or records) of that task over the stage's median; Spark's own skew join calls a partition skewed at 5 \
              times the median. Set by judgement, not yet calibrated on labelled runs",
 };
-const MIN_TASKS: Threshold = Threshold {
-    name: "min_tasks",
-    value: 3.0,
-    unit: Unit::Count,
-    reason: "a median of fewer tasks says nothing",
-};
+const MIN_TASKS: Threshold =
+    Threshold { name: "min_tasks", value: 3.0, unit: Unit::Count, reason: "a median of fewer tasks says nothing" };
 const FLOOR: Threshold = Threshold {
     name: "floor_share",
     value: 0.02,
@@ -68,7 +65,8 @@ fn check_stage(ctx: &Context<'_>, stage: &StageSummary) -> Option<Finding> {
     // Records where bytes are even: a key with many small rows is skew too.
     let factor = |own: Option<u64>, metric: Metric| {
         let typical = stage.quantiles(metric)?.p50;
-        Some((own? as f64 / typical.max(1) as f64, own?, typical)).filter(|_| typical > 0 || own.is_some_and(|own| own > 0))
+        Some((own? as f64 / typical.max(1) as f64, own?, typical))
+            .filter(|_| typical > 0 || own.is_some_and(|own| own > 0))
     };
     let by_bytes = factor(longest.bytes_in, Metric::BytesIn);
     let by_records = factor(longest.records_in, Metric::RecordsIn);
@@ -118,7 +116,10 @@ fn check_stage(ctx: &Context<'_>, stage: &StageSummary) -> Option<Finding> {
     ];
     finding.savings = Savings {
         wall_clock_ms: Some(saved.round() as u64),
-        core_ms: stage.slots.map(|slots| (saved * slots as f64).round() as u64).map(|ms| ms.min(stage.slots.unwrap_or(0) * span as u64)),
+        core_ms: stage
+            .slots
+            .map(|slots| (saved * slots as f64).round() as u64)
+            .map(|ms| ms.min(stage.slots.unwrap_or(0) * span as u64)),
         how: format!(
             "the stage took {}; its {} of task time spread evenly over {} would take {}",
             words::duration(span),
@@ -127,7 +128,11 @@ fn check_stage(ctx: &Context<'_>, stage: &StageSummary) -> Option<Finding> {
             words::duration(even),
         ),
     };
-    finding.advice = advice(ctx, stage);
+    let shuffle = advice::shuffle_of(ctx, stage);
+    if let Some(shuffle) = shuffle.as_ref().filter(|shuffle| !shuffle.key.is_empty()) {
+        finding.evidence.push(Evidence::text("shuffle_key", shuffle.key.join(", ")));
+    }
+    finding.advice = advice::advice(ctx, stage, shuffle.as_ref());
     Some(finding)
 }
 
@@ -144,53 +149,6 @@ fn skewed_partitions(ctx: &Context<'_>, stage: &StageSummary, typical: u64, metr
             && metric.of(task).is_some_and(|value| value as f64 >= limit)
     });
     skewed.count()
-}
-
-fn advice(ctx: &Context<'_>, stage: &StageSummary) -> Vec<Advice> {
-    let settings = ctx.settings.for_stage(stage.key);
-    let reads_shuffle = stage.sum(Metric::ShuffleReadBytes).unwrap_or(0) > stage.sum(Metric::InputBytes).unwrap_or(0);
-    let sql = ctx.run.stages.get(&stage.key).and_then(|attempt| attempt.sql_execution_id);
-    let plan_has = |word: &str| {
-        let execution = sql.and_then(|id| ctx.run.sql_executions.get(&id));
-        execution.is_some_and(|execution| execution.nodes().iter().any(|node| node.name.contains(word)))
-    };
-    let mut all = Vec::new();
-    if !reads_shuffle {
-        all.push(Advice::text(
-            "The skew is in the input: some files or blocks are much larger than the others. Write them in a format that \
-             can be split (Parquet, ORC, uncompressed or bzip2 text, not gzip), or repartition right after reading.",
-        ));
-        return all;
-    }
-    if sql.is_some() && (plan_has("SortMergeJoin") || plan_has("ShuffledHashJoin")) {
-        all.extend(skew_join(&settings));
-    }
-    all.push(Advice::text(
-        "Find the hot key (count rows by the join or grouping key, the largest ten) and treat it apart: add a random salt \
-         of n values to the key of the large side and repeat the small side n times, or aggregate in two steps (by key \
-         and salt, then by key). A null key that matches nothing is best filtered out before the join.",
-    ));
-    if stage.status == StageStatus::Complete && plan_has("SortMergeJoin") {
-        all.push(Advice::text("If one side of the join fits in memory, broadcast it: then no key decides where rows go."));
-    }
-    all
-}
-
-/// What is missing for adaptive execution to split the skewed partitions by itself.
-fn skew_join(settings: &Settings<'_>) -> Option<Advice> {
-    let adaptive = settings.boolean("spark.sql.adaptive.enabled");
-    let skew_join = settings.boolean("spark.sql.adaptive.skewJoin.enabled");
-    if adaptive == Some(false) || skew_join == Some(false) {
-        let mut advice = Advice::text("Let adaptive execution split skewed partitions of the join.");
-        if adaptive == Some(false) {
-            advice = advice.set("spark.sql.adaptive.enabled", "true");
-        }
-        if skew_join == Some(false) {
-            advice = advice.set("spark.sql.adaptive.skewJoin.enabled", "true");
-        }
-        return Some(advice);
-    }
-    None
 }
 
 #[cfg(test)]
@@ -241,5 +199,62 @@ mod tests {
             });
         });
         assert!(matches!(crate::testing::outcome(&RULE, &run), Outcome::Skipped { .. }));
+    }
+
+    /// The skewed stage as part of a SQL execution whose plan is `consumer` over a shuffle by `user_id`.
+    fn skewed_in_sql(consumer: &str) -> crate::testing::RunBuilder {
+        use emberscope_run::{
+            AccumulatorId, JobId, PlanMetric, PlanNode, SqlExecution, SqlExecutionId, StageId, StageKey,
+        };
+        let metric = PlanMetric {
+            name: "records read".to_owned(),
+            accumulator_id: AccumulatorId(5),
+            kind: "sum".to_owned(),
+            value: Some(25_000),
+        };
+        let exchange = PlanNode {
+            id: 1,
+            name: "Exchange".to_owned(),
+            description: "Exchange hashpartitioning(user_id#12L, 200), ENSURE_REQUIREMENTS, [plan_id=7]".to_owned(),
+            metrics: vec![metric],
+            ..PlanNode::default()
+        };
+        let plan = PlanNode { name: consumer.to_owned(), children: vec![exchange], ..PlanNode::default() };
+        skewed(10).with(move |run| {
+            let id = SqlExecutionId(3);
+            let mut execution = SqlExecution { id, plan: Some(plan), ..SqlExecution::default() };
+            execution.job_ids.insert(JobId(0));
+            run.sql_executions.insert(id, execution);
+            let key = StageKey { stage_id: StageId(0), attempt: 0 };
+            if let Some(stage) = run.stages.get_mut(&key) {
+                stage.sql_execution_id = Some(id);
+                stage.accumulators.insert(AccumulatorId(5));
+            }
+        })
+    }
+
+    #[test]
+    fn the_key_is_named_where_the_plan_shows_it_and_a_window_gets_no_setting() {
+        let findings = check(&RULE, &skewed_in_sql("Window"));
+        let advice = &findings[0].advice;
+        assert_eq!(advice.len(), 1);
+        assert!(advice[0].text.contains("spread by user_id"), "{}", advice[0].text);
+        assert!(advice[0].text.contains("window") && advice[0].config.is_empty());
+    }
+
+    #[test]
+    fn a_join_below_the_threshold_of_adaptive_execution_is_told_a_threshold_between_median_and_largest() {
+        let findings = check(&RULE, &skewed_in_sql("SortMergeJoin"));
+        let config = &findings[0].advice[0].config;
+        // The median reads 10 MB, the largest 100 MB: the square root of their product is 31.6 MB, 31 MiB rounded up.
+        let key = "spark.sql.adaptive.skewJoin.skewedPartitionThresholdInBytes";
+        assert_eq!(config.get(key).map(String::as_str), Some("31m"));
+    }
+
+    #[test]
+    fn a_join_without_adaptive_execution_is_told_to_switch_it_on_and_nothing_that_is_on_already() {
+        let run = skewed_in_sql("SortMergeJoin").set("spark.sql.adaptive.enabled", "false");
+        let config = &check(&RULE, &run)[0].advice[0].config;
+        assert_eq!(config.keys().collect::<Vec<_>>(), ["spark.sql.adaptive.enabled"]);
     }
 }

@@ -48,7 +48,7 @@ fn check(ctx: &Context<'_>) -> Outcome {
     }
     let gaps = gaps::gaps(ctx, ctx.threshold(&MIN_GAP));
     let total: u64 = gaps.driver.iter().map(DriverGap::ms).sum();
-    if ctx.below_floor(total as f64, &FLOOR) || !(total as f64 >= ctx.threshold(&MIN_TOTAL)) {
+    if ctx.below_floor(total as f64, &FLOOR) || !ctx.reaches(total as f64, &MIN_TOTAL) {
         return Outcome::Clear;
     }
     Outcome::of(finding(ctx, &gaps.driver, total, gaps.between_actions_ms).into_iter().collect())

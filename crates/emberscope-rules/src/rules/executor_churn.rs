@@ -1,5 +1,6 @@
 //! Executors come and go faster than they do work.
 
+use emberscope_extract::features::ExecutorSummary;
 use emberscope_run::{Executor, Unit};
 
 use crate::deployment;
@@ -55,7 +56,7 @@ fn check(ctx: &Context<'_>) -> Outcome {
         .copied()
         .filter(|executor| {
             let summary = ctx.features.executors.get(&executor.id);
-            summary.and_then(|s| s.utilisation()).is_some_and(|used| used < ctx.threshold(&WORKED_SHARE))
+            summary.and_then(ExecutorSummary::utilisation).is_some_and(|used| used < ctx.threshold(&WORKED_SHARE))
         })
         .collect();
     if (idle.len() as f64) < ctx.threshold(&MIN_RETURNED) {
@@ -69,7 +70,7 @@ fn check(ctx: &Context<'_>) -> Outcome {
         .fold(0, u64::saturating_add);
     let held = ctx.features.application.core_ms_held.unwrap_or(0).max(1);
     let core_share = held_idle as f64 / held as f64;
-    if ctx.below_floor(waited, &FLOOR) && !(core_share >= ctx.threshold(&FLOOR)) {
+    if ctx.below_floor(waited, &FLOOR) && !ctx.reaches(core_share, &FLOOR) {
         return Outcome::Clear;
     }
     Outcome::Found(vec![finding(ctx, &idle, returned.len(), waited, held_idle)])
@@ -126,6 +127,9 @@ fn finding(ctx: &Context<'_>, idle: &[&Executor], returned: usize, waited: f64, 
     finding
 }
 
+/// Times without tasks that are longer than this are worth giving executors back for. Set by judgement.
+const LONGEST_WORTH_BRIDGING_MS: i64 = 600_000;
+
 fn advice(ctx: &Context<'_>) -> Vec<Advice> {
     let timeout = ctx.settings.time_ms("spark.dynamicAllocation.executorIdleTimeout").unwrap_or(60_000);
     let least = ctx.settings.integer("spark.dynamicAllocation.minExecutors").unwrap_or(0);
@@ -140,8 +144,6 @@ fn advice(ctx: &Context<'_>) -> Vec<Advice> {
         );
     }
     let gap = ctx.features.timeline.inner_gaps().map(emberscope_extract::features::Gap::ms).max().unwrap_or(0) as i64;
-    /// Longer than this, giving executors back is right.
-    const LONGEST_WORTH_BRIDGING_MS: i64 = 600_000;
     if gap > timeout && gap <= LONGEST_WORTH_BRIDGING_MS {
         let seconds = (gap as f64 * 1.2 / 1_000.0).ceil();
         all.push(

@@ -250,15 +250,15 @@ fn advice(ctx: &Context<'_>, departure: Departure, shuffle_lost: bool) -> Vec<Ad
     }
     if shuffle_lost && ctx.settings.boolean("spark.shuffle.service.enabled") == Some(false) {
         match manager {
-            Manager::Kubernetes => {
-                if ctx.settings.boolean("spark.storage.decommission.shuffleBlocks.enabled") != Some(true) {
-                    all.push(
-                        Advice::text("Let executors that are told to go hand their shuffle files on (Spark 3.1 on).")
-                            .set("spark.decommission.enabled", "true")
-                            .set("spark.storage.decommission.enabled", "true")
-                            .set("spark.storage.decommission.shuffleBlocks.enabled", "true"),
-                    );
-                }
+            Manager::Kubernetes
+                if ctx.settings.boolean("spark.storage.decommission.shuffleBlocks.enabled") != Some(true) =>
+            {
+                all.push(
+                    Advice::text("Let executors that are told to go hand their shuffle files on (Spark 3.1 on).")
+                        .set("spark.decommission.enabled", "true")
+                        .set("spark.storage.decommission.enabled", "true")
+                        .set("spark.storage.decommission.shuffleBlocks.enabled", "true"),
+                );
             }
             Manager::Yarn | Manager::Standalone => all.push(
                 Advice::text(

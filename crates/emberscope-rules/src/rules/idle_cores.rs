@@ -59,7 +59,7 @@ fn check(ctx: &Context<'_>) -> Outcome {
     let per_executor = deployment::cores_per_executor(ctx.run).unwrap_or(1);
     let enough = enough_cores(ctx.run, wall, ctx.threshold(&SLOWER)).div_ceil(per_executor) * per_executor;
     let saved = (held as f64 - enough as f64 * wall * (1.0 + ctx.threshold(&SLOWER))).max(0.0);
-    if !(saved / held as f64 >= ctx.threshold(&FLOOR)) {
+    if !ctx.reaches(saved / held as f64, &FLOOR) {
         return Outcome::Clear;
     }
     Outcome::Found(vec![finding(
@@ -248,7 +248,7 @@ mod tests {
         builder.stage(0, |stage| {
             (0..tasks).for_each(|partition| {
                 stage.task(partition).duration_ms(100_000);
-            })
+            });
         })
     }
 
@@ -288,14 +288,25 @@ mod tests {
             .stage(0, |stage| {
                 (0..4).for_each(|partition| {
                     stage.task(partition).duration_ms(100_000);
-                })
+                });
             })
             .stage(1, |stage| {
                 (0..40).for_each(|partition| {
                     stage.task(partition).duration_ms(1_000);
-                })
+                });
             });
         assert_eq!(enough_cores(&builder.build(), 101_000.0, 0.05), 7);
+    }
+
+    #[test]
+    fn a_shell_holds_its_cores_between_actions_for_whoever_asks_next() {
+        // 20 of 40 cores work for 100 s, then an hour goes by: 97 % of the core time held, and nobody's fault.
+        let shell = holding(20).with(|run| run.application.name = Some("PySparkShell".to_owned())).idle(3_600_000);
+        let ended = shell.job(0, 0, Some(100_000), Some(emberscope_run::JobResult::Succeeded), &[0]);
+        assert_eq!(check(&RULE, &ended), []);
+        let batch =
+            holding(20).idle(3_600_000).job(0, 0, Some(100_000), Some(emberscope_run::JobResult::Succeeded), &[0]);
+        assert_eq!(check(&RULE, &batch).len(), 1);
     }
 
     #[test]

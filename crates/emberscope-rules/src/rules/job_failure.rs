@@ -30,6 +30,9 @@ enum End {
     Cancelled,
 }
 
+/// A job that did not do its work, why, and Spark's message in full.
+type FailedJob<'a> = (&'a Job, RootCause, &'a str);
+
 /// What a job's message says of its end; `None` when Spark cancelled it as part of its own work.
 fn end_of(message: &str) -> Option<End> {
     // Only the beginning: what a task printed may quote anything.
@@ -69,7 +72,7 @@ fn end_of(message: &str) -> Option<End> {
 
 fn check(ctx: &Context<'_>) -> Outcome {
     let run = ctx.run;
-    let mut groups: BTreeMap<(End, String), Vec<(&Job, RootCause, &str)>> = BTreeMap::new();
+    let mut groups: BTreeMap<(End, String), Vec<FailedJob<'_>>> = BTreeMap::new();
     for job in run.jobs.values() {
         let Some(JobResult::Failed(message)) = &job.result else { continue };
         let Some(end) = end_of(message) else { continue };
@@ -103,7 +106,7 @@ fn key_of(end: End, root: &RootCause) -> String {
     }
 }
 
-fn finding(ctx: &Context<'_>, end: End, jobs: &[(&Job, RootCause, &str)]) -> Option<Finding> {
+fn finding(ctx: &Context<'_>, end: End, jobs: &[FailedJob<'_>]) -> Option<Finding> {
     let (first, root, message) = jobs.first()?;
     let name = job_name(ctx, first);
     let which = match jobs.len() {
@@ -334,7 +337,7 @@ fn failed_queries(ctx: &Context<'_>) -> Vec<Finding> {
         finding.harm = Harm::Failure;
         finding.because = Some(root.sentence());
         finding.evidence = vec![Evidence::text("root_cause_class", root.class.clone())];
-        finding.savings.how = "what a stopped query costs is not in the log".to_owned();
+        "what a stopped query costs is not in the log".clone_into(&mut finding.savings.how);
         finding.advice = advice(ctx, End::Failed, &root, exception);
         findings.push(finding);
     }
@@ -370,7 +373,7 @@ fn no_end(ctx: &Context<'_>) -> Option<Finding> {
     if let Some(last) = run.application.last_event_at {
         finding.evidence.push(Evidence::text("last_event_at", last.to_rfc3339()));
     }
-    finding.savings.how = "whether anything was lost cannot be told from this log".to_owned();
+    "whether anything was lost cannot be told from this log".clone_into(&mut finding.savings.how);
     finding.advice = vec![Advice::text(
         "What would tell: whether the application still runs at the cluster manager. If it does not, the driver was killed or \
          crashed: its own log, or exit code 137 of its container, says whether it ran out of memory.",

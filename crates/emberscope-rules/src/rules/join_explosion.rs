@@ -147,7 +147,7 @@ fn finding(ctx: &Context<'_>, mut group: Vec<Explosion<'_>>) -> Option<Finding> 
     let keys = first.join.keys().map_or_else(|| " without equal keys".to_owned(), |keys| format!(" on {keys}"));
     let did = match (first.output, first.pairs) {
         (Some(out), None) => {
-            format!("put out {} rows, {} its larger input", words::count(out), words::times(out as f64 / larger),)
+            format!("put out {} rows, {} its larger input", words::count(out), words::times(out as f64 / larger))
         }
         (out, Some(pairs)) => format!(
             "tried {} pairs of rows{}",

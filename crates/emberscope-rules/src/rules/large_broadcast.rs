@@ -98,7 +98,8 @@ fn measure<'a>(
     node: &'a PlanNode,
 ) -> Option<Broadcast<'a>> {
     let bytes = plan::metric(node, "data size")?;
-    if !(bytes as f64 >= ctx.threshold(&MIN_BYTES)) {
+    let enough = bytes as f64 >= ctx.threshold(&MIN_BYTES);
+    if !enough {
         return None;
     }
     let ms = |names: [&str; 2]| names.into_iter().find_map(|name| plan::metric_ms(node, name));

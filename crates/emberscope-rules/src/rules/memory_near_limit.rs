@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use emberscope_extract::features::ExecutorSummary;
 use emberscope_run::{Executor, TaskColumn, Unit};
 
 use crate::deployment::{self, AskedMemory};
@@ -85,7 +86,7 @@ fn check(ctx: &Context<'_>) -> Outcome {
             continue;
         }
         let Some(peak) = executor.peaks.get(TaskColumn::PeakJvmHeap) else { continue };
-        let collecting = ctx.features.executors.get(&executor.id).and_then(|summary| summary.gc_ratio());
+        let collecting = ctx.features.executors.get(&executor.id).and_then(ExecutorSummary::gc_ratio);
         if peak as f64 >= ctx.threshold(&HEAP_SHARE) * asked.heap as f64
             && collecting.is_some_and(|share| share >= ctx.threshold(&GC_SHARE))
         {
@@ -110,7 +111,7 @@ fn finding(ctx: &Context<'_>, limit: Limit, executors: &[Near<'_>], asked: Asked
         .map(|summary| summary.task_ms)
         .fold(0, u64::saturating_add);
     let all = ctx.features.timeline.task_ms.max(1);
-    if !(worked as f64 / all as f64 >= ctx.threshold(&FLOOR)) {
+    if !ctx.reaches(worked as f64 / all as f64, &FLOOR) {
         return None;
     }
     let worst = executors.iter().max_by(|a, b| a.peak.cmp(&b.peak).then_with(|| b.executor.id.cmp(&a.executor.id)))?;
@@ -135,7 +136,9 @@ fn finding(ctx: &Context<'_>, limit: Limit, executors: &[Near<'_>], asked: Asked
             words::bytes(worst.peak as f64),
             words::bytes(worst.limit as f64),
             words::percent(share),
-            words::percent(ctx.features.executors.get(&worst.executor.id).and_then(|s| s.gc_ratio()).unwrap_or(0.0))
+            words::percent(
+                ctx.features.executors.get(&worst.executor.id).and_then(ExecutorSummary::gc_ratio).unwrap_or(0.0)
+            )
         ),
     };
     let mut finding = Finding::new(

@@ -78,8 +78,8 @@ fn check(ctx: &Context<'_>) -> Outcome {
     let copies = all.won + all.lost;
     let task_ms = ctx.features.timeline.task_ms.max(1);
     let share = all.lost_ms as f64 / task_ms as f64;
-    if !(copies as f64 >= ctx.threshold(&MIN_COPIES))
-        || !(share >= ctx.threshold(&FLOOR))
+    if !ctx.reaches(copies as f64, &MIN_COPIES)
+        || !ctx.reaches(share, &FLOOR)
         || all.won as f64 / copies as f64 >= ctx.threshold(&WON_SHARE)
     {
         return Outcome::Clear;

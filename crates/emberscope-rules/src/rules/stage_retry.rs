@@ -204,7 +204,7 @@ mod tests {
             .stage(0, |stage| {
                 (0..8).for_each(|partition| {
                     stage.task(partition).duration_ms(4_000);
-                })
+                });
             })
             .removed("2", 8_000, "Executor Process Lost")
             .stage(1, |stage| {
@@ -218,12 +218,12 @@ mod tests {
             .stage_attempt(0, 1, |stage| {
                 (4..8).for_each(|partition| {
                     stage.task(partition).duration_ms(again_ms).on("1").set(TaskColumn::PartitionId, partition);
-                })
+                });
             })
             .stage_attempt(1, 1, |stage| {
                 (0..4).for_each(|partition| {
                     stage.task(partition).duration_ms(1_000).on("1").set(TaskColumn::PartitionId, partition);
-                })
+                });
             })
     }
 

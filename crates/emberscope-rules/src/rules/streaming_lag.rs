@@ -155,7 +155,8 @@ fn late(ctx: &Context<'_>, batches: &[&MicroBatch]) -> Option<Lag> {
     let durations = durations(batches);
     let late: Vec<f64> = durations.iter().copied().filter(|&ms| ms > interval).collect();
     let share = late.len() as f64 / durations.len().max(1) as f64;
-    if !(share >= ctx.threshold(&LATE_SHARE)) {
+    let enough = share >= ctx.threshold(&LATE_SHARE);
+    if !enough {
         return None;
     }
     let behind: f64 = late.iter().map(|ms| ms - interval).sum();
@@ -198,7 +199,8 @@ fn backlog(ctx: &Context<'_>, batches: &[&MicroBatch]) -> Option<Lag> {
     }
     let (first, last) = (median_of_third(&behind, false), median_of_third(&behind, true));
     let rate = processed_rate(batches)?;
-    if !(last >= ctx.threshold(&GROWTH) * first.max(1.0)) {
+    let enough = last >= ctx.threshold(&GROWTH) * first.max(1.0);
+    if !enough {
         return None;
     }
     // Offsets by partition on average; what has gathered takes this long to work off.

@@ -78,7 +78,7 @@ fn check(ctx: &Context<'_>) -> Outcome {
     let Some(&peak) = peaks.iter().max() else { return Outcome::Clear };
     let new = (peak as f64 * ctx.threshold(&MARGIN)).max(LEAST_HEAP);
     let unused = asked.heap as f64 - new;
-    if !(unused / asked.heap as f64 >= ctx.threshold(&FLOOR)) || unused < ctx.threshold(&MIN_UNUSED) {
+    if !ctx.reaches(unused / asked.heap as f64, &FLOOR) || unused < ctx.threshold(&MIN_UNUSED) {
         return Outcome::Clear;
     }
     Outcome::Found(vec![finding(ctx, asked.heap, peak, new, life_ms, peaks.len())])

@@ -35,7 +35,7 @@ fn paths(text: &str, spans: &mut Vec<Span>) {
         let end = body.find(|c: char| c.is_whitespace() || "\"'`<>|,;)]}".contains(c)).unwrap_or(body.len());
         let body = body.get(..end).unwrap_or_default();
         let body = without_line_number(body.trim_end_matches(['.', ':']));
-        if body.trim_start_matches('/').starts_with(|c: char| c.is_alphanumeric() || "_.~$-{*".contains(c)) {
+        if body.trim_start_matches('/').starts_with(|c: char| c.is_alphanumeric() || "_.~$-{".contains(c)) {
             spans.push(Span { start, end: at + body.len(), kind: Kind::Path });
             from = at + body.len().max(1);
         }
@@ -80,7 +80,7 @@ fn addresses(text: &str, spans: &mut Vec<Span>) {
 }
 
 /// Attributes of a plan: `name#12` and `name#12L`; the number stays.
-fn columns(text: &str, spans: &mut Vec<Span>) {
+pub(super) fn columns(text: &str, spans: &mut Vec<Span>) {
     for (at, _) in text.match_indices('#') {
         let before = text.get(..at).unwrap_or_default();
         let start = before.trim_end_matches(|c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '-')).len();

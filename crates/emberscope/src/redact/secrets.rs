@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use emberscope_run::{PlanNode, Run};
 
-use super::Kind;
+use super::{Kind, forms};
 
 /// Shorter table names of one word are common words, and are left alone.
 const TABLE_WORD: usize = 5;
@@ -92,6 +92,15 @@ impl Secrets {
         }
     }
 
+    /// A column, if it cannot be taken for a common word: sentences quote columns without their numbers.
+    fn column(&mut self, name: &str) {
+        let name = name.rsplit('.').next().unwrap_or(name);
+        let joined = name.trim_matches('_').contains('_') || name.chars().skip(1).any(char::is_uppercase);
+        if joined && !name.starts_with('_') {
+            self.add(Kind::Column, name);
+        }
+    }
+
     fn plan_node(&mut self, node: &PlanNode) {
         // `Scan parquet db.table`, `Scan hive db.table`, `BatchScan catalog.db.table`.
         let mut words = node.name.split_whitespace();
@@ -105,6 +114,11 @@ impl Secrets {
         }
         // Names in back quotes, as commands write them.
         node.description.split('`').skip(1).step_by(2).for_each(|name| self.table(name));
+        let mut columns = Vec::new();
+        forms::columns(&node.description, &mut columns);
+        for column in columns {
+            self.column(node.description.get(column.start..column.end).unwrap_or_default());
+        }
         if let Some(location) = node.metadata.get("Location")
             && let Some((_, paths)) = location.split_once('[')
         {

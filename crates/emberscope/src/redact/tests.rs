@@ -1,4 +1,4 @@
-use emberscope_rules::{Advice, Consequence, Evidence, Finding, Problem, Skipped, Subject};
+use emberscope_rules::{Advice, ConfigurationNote, Consequence, Evidence, Finding, Problem, Skipped, Subject};
 use emberscope_run::{Executor, ExecutorId, Job, JobId, PlanNode, Run, Source, SqlExecution, SqlExecutionId};
 
 use super::*;
@@ -17,6 +17,7 @@ fn run() -> Run {
     run.executors.insert(ExecutorId::from("1"), Executor { id: ExecutorId::from("1"), host, ..Executor::default() });
     run.sources.push(Source { path: "exports/payroll.zstd".to_owned(), ..Source::default() });
     let mut scan = PlanNode { name: "Scan parquet hr.salaries".to_owned(), ..PlanNode::default() };
+    scan.description = "Scan parquet hr.salaries [home_address#3,count#4L]".to_owned();
     scan.metadata
         .insert("Location".to_owned(), "InMemoryFileIndex(1 paths)[hdfs://nn1:8020/warehouse/hr salaries]".to_owned());
     let sql = SqlExecution { description: SQL.to_owned(), plan: Some(scan), ..SqlExecution::default() };
@@ -88,6 +89,12 @@ fn paths_addresses_and_columns_are_replaced_though_the_run_does_not_name_them() 
 }
 
 #[test]
+fn a_column_of_a_plan_is_replaced_without_its_number_too_unless_it_is_a_word() {
+    let text = redactor().text("join on home_address, count(1)");
+    assert_eq!(text, format!("join on {}, count(1)", Kind::Column.token("home_address")));
+}
+
+#[test]
 fn what_has_no_form_of_a_secret_stays() {
     for text in [
         "rows and/or bytes per second",
@@ -126,6 +133,9 @@ fn no_secret_survives_in_any_text_of_a_diagnosis() {
     finding.consequences =
         vec![Consequence { problem: Problem::StageRetry, summary: all.clone(), subjects: vec![subject] }];
     diagnosis.findings = vec![finding];
+    let (key, advice) = (all.clone(), Advice::text(&all).set(&all, &all));
+    diagnosis.configuration =
+        vec![ConfigurationNote { key, value: Some(all.clone()), set: true, evidence: all.clone(), advice }];
     diagnosis.skipped.push(Skipped { detector: "x".to_owned(), missing: vec![all.clone()] });
     let before = serde_json::to_string(&diagnosis).expect("JSON");
     assert!(secrets.iter().all(|secret| before.contains(secret)));

@@ -1,7 +1,7 @@
 //! Every text of a diagnosis. Structs are taken apart field by field, so that a new field does not compile until somebody has
 //! said whether it can hold a secret.
 
-use emberscope_rules::{Advice, Consequence, Evidence, Finding, Savings, Skipped, Subject, Value};
+use emberscope_rules::{Advice, ConfigurationNote, Consequence, Evidence, Finding, Savings, Skipped, Subject, Value};
 
 use super::{Kind, Redactor};
 use crate::diagnosis::{Diagnosis, ImportIssueSummary, RunSummary, SourceSummary};
@@ -16,6 +16,7 @@ pub(super) fn diagnosis(redactor: &Redactor, diagnosis: &mut Diagnosis) {
         skipped,
         counts: _,
         findings,
+        configuration,
     } = diagnosis;
     run(redactor, summary);
     for SourceSummary { path, kind: _, codecs: _, .. } in sources {
@@ -29,6 +30,12 @@ pub(super) fn diagnosis(redactor: &Redactor, diagnosis: &mut Diagnosis) {
         missing.iter_mut().for_each(|missing| text(redactor, missing));
     }
     findings.iter_mut().for_each(|one| finding(redactor, one));
+    for ConfigurationNote { key, value, set: _, evidence, advice: one } in configuration {
+        text(redactor, key);
+        value.iter_mut().for_each(|value| text(redactor, value));
+        text(redactor, evidence);
+        advice(redactor, one);
+    }
 }
 
 fn text(redactor: &Redactor, text: &mut String) {
@@ -83,7 +90,7 @@ fn finding(redactor: &Redactor, finding: &mut Finding) {
         more_subjects,
         evidence,
         savings: Savings { wall_clock_ms: _, core_ms: _, how },
-        advice,
+        advice: all,
         because,
         consequences,
         harm: _,
@@ -100,18 +107,19 @@ fn finding(redactor: &Redactor, finding: &mut Finding) {
             text(redactor, value);
         }
     }
-    for Advice { text: words, config, evidence_run, more: _ } in advice {
-        text(redactor, words);
-        evidence_run.iter_mut().for_each(|run| text(redactor, run));
-        *config = std::mem::take(config)
-            .into_iter()
-            .map(|(key, value)| (redactor.text(&key), redactor.text(&value)))
-            .collect();
-    }
+    all.iter_mut().for_each(|one| advice(redactor, one));
     for Consequence { problem: _, summary, subjects } in consequences {
         text(redactor, summary);
         subjects.iter_mut().for_each(|one| subject(redactor, one));
     }
+}
+
+fn advice(redactor: &Redactor, advice: &mut Advice) {
+    let Advice { text: words, config, evidence_run, more: _ } = advice;
+    text(redactor, words);
+    evidence_run.iter_mut().for_each(|run| text(redactor, run));
+    let pairs = std::mem::take(config).into_iter();
+    *config = pairs.map(|(key, value)| (redactor.text(&key), redactor.text(&value))).collect();
 }
 
 fn subject(redactor: &Redactor, subject: &mut Subject) {
