@@ -5,3 +5,5 @@
 
 pub mod features;
 pub mod sources;
+#[cfg(feature = "tables")]
+pub mod tables;

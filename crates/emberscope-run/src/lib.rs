@@ -40,5 +40,5 @@ pub use sql::{ConnectOperation, PlanMetric, PlanNode, SqlExecution};
 pub use stage::{RddInfo, RunningTask, StageAttempt, StageStatus};
 pub use streaming::{MicroBatch, StateOperator, StreamingQuery, StreamingSource};
 pub use task_column::{Locality, TaskColumn, TaskStatus, Unit};
-pub use task_store::{NULL, TaskRow, TaskStore};
+pub use task_store::{NULL, TaskPart, TaskRow, TaskStore};
 pub use units::{Bytes, Millis, Nanos, Timestamp};

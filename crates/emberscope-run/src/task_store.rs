@@ -174,10 +174,58 @@ impl TaskStore {
         self.chunks.iter().flat_map(Chunk::rows).chain(self.open.iter().cloned())
     }
 
+    /// The tasks in their order, in the parts that they were packed in: some hundred tasks each.
+    pub fn parts(&self) -> impl Iterator<Item = TaskPart<'_>> + '_ {
+        let open = (!self.open.is_empty()).then_some(TaskPart(Part::Open(&self.open)));
+        self.chunks.iter().map(|chunk| TaskPart(Part::Packed(chunk))).chain(open)
+    }
+
     /// Bytes of heap that the store holds.
     pub fn heap_bytes(&self) -> usize {
         let packed: usize = self.chunks.iter().map(|chunk| chunk.data.len() + size_of::<Chunk>()).sum();
         packed + self.open.capacity() * size_of::<TaskRow>()
+    }
+}
+
+/// Some tasks of a [`TaskStore`] that are packed together.
+#[derive(Debug, Clone, Copy)]
+pub struct TaskPart<'a>(Part<'a>);
+
+#[derive(Debug, Clone, Copy)]
+enum Part<'a> {
+    Packed(&'a Chunk),
+    Open(&'a [TaskRow]),
+}
+
+impl TaskPart<'_> {
+    /// How many tasks.
+    pub fn len(&self) -> usize {
+        match self.0 {
+            Part::Packed(chunk) => usize::from(chunk.len),
+            Part::Open(rows) => rows.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Appends every column to the one of `columns` at its place in [`TaskColumn::ALL`], in one go over the packed bytes.
+    pub fn read(&self, columns: &mut [Vec<u64>]) {
+        match self.0 {
+            Part::Packed(chunk) => chunk.each_column(|column, min, width, bytes| {
+                let Some(out) = columns.get_mut(column) else { return false };
+                out.reserve(self.len());
+                unpack_column(self.len(), min, width, bytes, &mut |value| out.push(value));
+                true
+            }),
+            Part::Open(rows) => {
+                for (column, out) in columns.iter_mut().enumerate().take(TaskColumn::COUNT) {
+                    out.extend(rows.iter().map(|row| row.values[column]));
+                }
+            }
+        }
     }
 }
 
@@ -328,6 +376,11 @@ mod tests {
             for &column in TaskColumn::ALL {
                 let alone: Vec<_> = expected.iter().map(|row| row.get(column).unwrap_or(NULL)).collect();
                 prop_assert_eq!(store.column(column), alone);
+            }
+            let mut columns = vec![Vec::new(); TaskColumn::COUNT];
+            store.parts().for_each(|part| part.read(&mut columns));
+            for (&column, read) in TaskColumn::ALL.iter().zip(columns) {
+                prop_assert_eq!(store.column(column), read);
             }
         }
     }

@@ -16,6 +16,8 @@ const FULL_CONTAINER: f64 = 0.8;
 const MUCH_COLLECTION: f64 = 0.1;
 /// Cores that share one heap from which they are called many: HDFS clients and collectors slow down beyond some 5 to 8.
 const MANY_CORES: u64 = 16;
+/// Share of the run's wall-clock time that collection took while tasks ran, from which it is worth a line.
+const WORTH_A_NOTE: f64 = 0.05;
 /// Executors of one core from which the price of a JVM for each is noted.
 const MANY_SMALL_EXECUTORS: usize = 8;
 /// Results of one stage over the driver's heap from which their limit matters.
@@ -154,6 +156,9 @@ fn many_cores(ctx: &Context<'_>) -> Option<ConfigurationNote> {
     let cores = deployment::cores_per_executor(ctx.run)
         .filter(|&cores| cores >= MANY_CORES && !deployment::is_local(ctx.run))?;
     let share = gc_share(ctx).filter(|&share| share >= MUCH_COLLECTION)?;
+    if ctx.share(ctx.features.timeline.busy_ms as f64 * share) < WORTH_A_NOTE {
+        return None;
+    }
     let heap = deployment::asked_memory(ctx.run, ctx.settings).map(|asked| asked.heap);
     let halved =
         heap.map_or_else(String::new, |heap| format!(" with {} of heap each", words::bytes(heap as f64 / 2.0)));

@@ -70,8 +70,10 @@ fn unreadable(ctx: &Context<'_>) -> Vec<ConfigurationNote> {
     errors.extend(SIZES.iter().filter_map(|key| configuration.bytes(key, 1).err()));
     errors.extend(TIMES.iter().filter_map(|key| configuration.time_ms(key, 1).err()));
     errors.extend(NUMBERS.iter().filter_map(|key| configuration.number(key).err()));
-    // A value that was hidden, or that names another key, says nothing.
-    errors.retain(|error| !error.value.contains("redacted") && !error.value.contains("${"));
+    // A value that was hidden, or that names another key, says nothing; Databricks reads `auto` as a number of partitions.
+    errors.retain(|error| {
+        !error.value.contains("redacted") && !error.value.contains("${") && !error.value.eq_ignore_ascii_case("auto")
+    });
     errors.iter().map(|error| unreadable_note(ctx, configuration, error)).collect()
 }
 

@@ -105,13 +105,16 @@ impl Builder {
         }
     }
 
-    /// The executors on a host. Asking costs a look at every executor, so a log may ask only so often.
+    /// The executors on a host; the driver is none that could be excluded. Asking costs a look at every executor, so a log
+    /// may ask only so often.
     pub(super) fn executors_of(&mut self, host: &str, at: Position<'_>) -> Vec<CompactString> {
         if !self.room(self.host_questions, "exclusions of hosts", at) {
             return Vec::new();
         }
         self.host_questions += 1 + self.run.executors.len() / EXECUTORS_A_QUESTION;
-        let on_host = |executor: &&emberscope_run::Executor| executor.host.as_deref() == Some(host);
+        let on_host = |executor: &&emberscope_run::Executor| {
+            executor.host.as_deref() == Some(host) && !executor.id.is_driver()
+        };
         self.run.executors.values().filter(on_host).map(|executor| executor.id.0.clone()).collect()
     }
 }
