@@ -1,4 +1,5 @@
 //! Reads the shared logs and keeps the score of a comparison.
+#![allow(dead_code, reason = "each test takes what it needs")]
 
 use std::path::PathBuf;
 
@@ -9,15 +10,16 @@ use serde_json::Value;
 
 /// The folder of the shared real inputs.
 pub(crate) fn shared() -> PathBuf {
-    let root = std::env::var_os("EMBERSCOPE_SHARED")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared"), PathBuf::from);
-    root.join("real")
+    let Some(named) = std::env::var_os("EMBERSCOPE_SHARED").map(PathBuf::from) else {
+        return PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/real");
+    };
+    // The folder itself, or the one that holds it.
+    if named.join("real").is_dir() { named.join("real") } else { named }
 }
 
 /// A run that was read, and its features.
 pub(crate) struct Read {
     /// Its input.
-    #[allow(dead_code, reason = "not every test names inputs")]
     pub(crate) path: String,
     /// The run.
     pub(crate) run: Run,
@@ -53,7 +55,6 @@ impl Loaded {
     }
 
     /// The run of an application; of an attempt where that is given.
-    #[allow(dead_code, reason = "not every test knows ids")]
     pub(crate) fn find(&self, id: &str, attempt: Option<&str>) -> Option<&Read> {
         let is = |read: &&Read| {
             let application = &read.run.application;
@@ -63,7 +64,6 @@ impl Loaded {
     }
 
     /// The same where it has to be there.
-    #[allow(dead_code, reason = "not every test knows ids")]
     pub(crate) fn run(&self, id: &str, attempt: Option<&str>) -> &Read {
         self.find(id, attempt).unwrap_or_else(|| panic!("no run of {id} {attempt:?}"))
     }
@@ -88,7 +88,6 @@ impl Comparison {
     }
 
     /// Compares a number that is given rounded, to half of `step`.
-    #[allow(dead_code, reason = "not every test has rounded numbers")]
     pub(crate) fn near(&mut self, figure: &str, expected: f64, ours: Option<f64>, step: f64) {
         if expected == 0.0 && ours.is_none() {
             self.unknown += 1;
@@ -116,7 +115,6 @@ impl Comparison {
     }
 
     /// Compares a time as Spark writes it (`2020-07-07T03:11:21.040GMT`); null expects nothing.
-    #[allow(dead_code, reason = "not every test has such times")]
     pub(crate) fn time(&mut self, figure: &str, expected: &Value, ours: Option<Timestamp>) {
         let ours = ours.map(|time| time.to_rfc3339().replace('Z', "GMT"));
         self.text(figure, expected, ours.as_deref());

@@ -129,25 +129,14 @@ pub(super) fn features() -> Vec<Feature> {
         ("gc_ratio", Metric::JvmGcTime, Metric::ExecutorRunTime, 1.0, "Garbage collection of its JVM over its run time."),
         ("cpu_ratio", Metric::ExecutorCpuTime, Metric::ExecutorRunTime, 1e6, "CPU time over run time."),
         ("shuffle_fetch_wait_ratio", Metric::ShuffleFetchWaitTime, Metric::ExecutorRunTime, 1.0, "Waiting for shuffle blocks over run time."),
-        ("shuffle_write_time_ratio", Metric::ShuffleWriteTime, Metric::ExecutorRunTime, 1e6, "Writing shuffle data over run time."),
         ("scheduler_delay_ratio", Metric::SchedulerDelay, Metric::Duration, 1.0, "Scheduler delay over duration."),
-        ("executor_deserialize_ratio", Metric::ExecutorDeserializeTime, Metric::Duration, 1.0, "Deserializing the task over duration."),
-        ("getting_result_ratio", Metric::GettingResultTime, Metric::Duration, 1.0, "Fetching the result over duration."),
         ("disk_spill_ratio", Metric::DiskBytesSpilled, Metric::BytesIn, 1.0, "Bytes spilled to disk over bytes taken in."),
-        ("memory_spill_ratio", Metric::MemoryBytesSpilled, Metric::BytesIn, 1.0, "Bytes in memory that were spilled over bytes taken in."),
-        ("shuffle_remote_ratio", Metric::ShuffleRemoteBytes, Metric::ShuffleReadBytes, 1.0, "Shuffle bytes read from other hosts over all shuffle bytes read."),
     ] {
         let field = format!("{} / {}", part.spark_field(), whole.spark_field());
         list.task(entry(name, Unit::Ratio, field, meaning, NO_RATIO), TaskValue::Quotient(part, whole, scale));
     }
-    for metric in [
-        Metric::Duration,
-        Metric::BytesIn,
-        Metric::RecordsIn,
-        Metric::ExecutorRunTime,
-        Metric::ShuffleWriteBytes,
-        Metric::PeakExecutionMemory,
-    ] {
+    // Floats are most of the file's bytes: no more than what says at once how a task differs from its siblings.
+    for metric in [Metric::Duration, Metric::BytesIn, Metric::RecordsIn] {
         list.task(
             entry(
                 format!("{}_over_p50_ratio", metric.stem()),
