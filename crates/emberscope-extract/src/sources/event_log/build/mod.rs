@@ -86,6 +86,9 @@ impl Builder {
                 self.run.application.exit_code = exit_code;
             }
             Event::EnvironmentUpdate(update) => {
+                // Delta's own settings begin with `spark.databricks.delta` anywhere; these are set on Databricks only.
+                let tagged = update.spark.iter().any(|(key, _)| key.starts_with("spark.databricks.clusterUsageTags."));
+                self.run.application.databricks |= tagged;
                 let environment = &mut self.run.environment;
                 environment.known = true;
                 environment.spark = update.spark;
