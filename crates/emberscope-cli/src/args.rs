@@ -104,7 +104,7 @@ pub(crate) struct Diagnose {
     /// Look for these problems only
     #[arg(long, value_name = "PROBLEM", value_delimiter = ',')]
     pub(crate) only: Vec<String>,
-    /// Replace application names, users, hosts, paths and SQL text by stable tokens
+    /// Replace application names, users, hosts, paths and SQL text by stable tokens; messages on stderr still name files
     #[arg(long)]
     pub(crate) redact: bool,
     /// Thresholds, and which problems to look for (TOML)

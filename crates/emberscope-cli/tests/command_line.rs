@@ -345,3 +345,52 @@ fn the_committed_pages_are_those_of_the_registries() {
     let seen = emberscope(&["docs", "--check", docs]);
     assert!(seen.code == 0, "stale, run the tests with EMBERSCOPE_BLESS=1: {}", seen.err);
 }
+
+#[cfg(feature = "tables")]
+#[test]
+fn tables_are_written_for_every_run_and_named() {
+    let folder = Folder::new();
+    let (a, b) = (folder.file("a", log("app-1", 10)), folder.file("b", log("app-2", 1)));
+    let out = folder.path() + "/tables";
+    let seen = emberscope(&["extract", "--out", &out, "--format", "csv", "--tables", "tasks,application", &a, &b]);
+    assert_eq!((seen.code, seen.err.as_str()), (0, ""));
+    assert!(seen.out.contains(&format!("{out}/tasks.csv: 32 rows, ")), "{}", seen.out);
+    assert_eq!(seen.out.lines().count(), 2);
+    let tasks = std::fs::read_to_string(out.clone() + "/tasks.csv").expect("written");
+    assert!(tasks.starts_with("application_id,attempt_id,run,"), "{tasks}");
+    assert_eq!(tasks.lines().count(), 33);
+    assert!(tasks.lines().nth(1).is_some_and(|row| row.starts_with("app-1,")), "{tasks}");
+    assert!(tasks.lines().last().is_some_and(|row| row.starts_with("app-2,")), "{tasks}");
+    let one = emberscope(&["extract", "--threads", "1", "--out", &out, "--format", "csv", "--tables", "tasks", &a, &b]);
+    assert_eq!(one.code, 0);
+    assert!(std::fs::read_to_string(out + "/tasks.csv").expect("written") == tasks, "threads change no byte");
+}
+
+#[cfg(feature = "tables")]
+#[test]
+fn a_bad_log_among_good_ones_leaves_the_tables_of_the_good_ones() {
+    let folder = Folder::new();
+    let (good, bad) = (folder.file("a", log("app-1", 1)), folder.file("b", "no log\n"));
+    let out = folder.path() + "/tables";
+    let seen = emberscope(&["extract", "--out", &out, "--format", "ndjson", &good, &bad]);
+    assert_eq!(seen.code, 2);
+    assert!(seen.err.starts_with(&format!("emberscope: {bad}:1: not a Spark event log")), "{}", seen.err);
+    assert!(seen.out.contains("/tasks.ndjson: 16 rows, "), "{}", seen.out);
+}
+
+#[cfg(feature = "tables")]
+#[test]
+fn without_a_run_no_table_is_written() {
+    let folder = Folder::new();
+    let out = folder.path() + "/tables";
+    let seen = emberscope(&["extract", "--out", &out, &folder.file("b", "no log\n")]);
+    assert_eq!((seen.code, seen.out.as_str()), (2, ""));
+    assert_eq!(std::fs::read_dir(&out).map_or(0, Iterator::count), 0);
+    let seen = emberscope(&["extract", "--out", &out, "--tables", "task", "x"]);
+    assert_eq!(seen.code, 2);
+    assert!(
+        seen.err.starts_with("emberscope: --tables: unknown table \"task\"; did you mean \"tasks\"?"),
+        "{}",
+        seen.err
+    );
+}

@@ -95,9 +95,7 @@ fn details(number: usize, finding: &Finding, out: &mut String) {
     if let Some(because) = phrases::because(finding) {
         out.push_str(&format!("Because: {}\n\n", for_markdown(&phrases::sentence(because))));
     }
-    let subjects: Vec<String> =
-        finding.subjects().map(|subject| for_markdown(&phrases::place_named(subject))).collect();
-    out.push_str(&format!("Where: {}\n\n", subjects.join("; ")));
+    out.push_str(&format!("Where: {}\n\n", for_markdown(&phrases::places(finding).join("; "))));
     if !finding.evidence.is_empty() {
         row(&["evidence", "value", "typical", "threshold"].map(str::to_owned), out);
         heading_rule(4, out);

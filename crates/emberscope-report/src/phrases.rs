@@ -4,6 +4,9 @@ use emberscope::{
     ConfigurationNote, Diagnosis, Evidence, Finding, Harm, Severity, SourceSummary, Subject, Value, words,
 };
 
+/// Subjects that are named; a longer list is cut with the number of the rest.
+const SUBJECTS: usize = 6;
+
 /// `1 job`, `12,345 jobs`.
 pub(crate) fn plural(number: u64, noun: &str) -> String {
     format!("{} {noun}{}", words::count(number), if number == 1 { "" } else { "s" })
@@ -184,6 +187,7 @@ pub(crate) fn saves(diagnosis: &Diagnosis, finding: &Finding) -> String {
             Harm::Failure => "work failed",
             Harm::LostWork => "work was lost",
             Harm::RiskOfFailure => "risk of failure",
+            Harm::None if finding.savings.wall_clock_ms.is_some() => "saves no time",
             Harm::None => "saving unknown",
         }
         .to_owned(),
@@ -234,6 +238,16 @@ pub(crate) fn place_named(subject: &Subject) -> String {
         Some(name) => format!("{} ({})", place(subject), name.trim()),
         None => place(subject),
     }
+}
+
+/// Where a finding points, each place with its name; of many the first, and how many more.
+pub(crate) fn places(finding: &Finding) -> Vec<String> {
+    let mut places: Vec<String> = finding.subjects().take(SUBJECTS).map(place_named).collect();
+    let more = (finding.more_subjects.len() + 1).saturating_sub(SUBJECTS);
+    if more > 0 {
+        places.push(format!("and {more} more"));
+    }
+    places
 }
 
 /// A value of evidence with its unit.

@@ -26,8 +26,6 @@ impl Default for TextOptions {
 const LABEL: usize = 12;
 /// Columns of a value of evidence that stands in its column.
 const VALUE: usize = 16;
-/// Subjects that are named; a longer list is cut with the number of the rest.
-const SUBJECTS: usize = 6;
 
 /// The report as text; ends with a line feed.
 pub fn text(report: &Report, options: &TextOptions) -> String {
@@ -180,9 +178,9 @@ impl Page {
         if let Some(because) = phrases::because(finding) {
             self.labelled("because", &phrases::sentence(because));
         }
-        self.subjects(finding);
+        self.labelled("where", &phrases::places(finding).join("; "));
         self.evidence(finding);
-        if !finding.savings.how.is_empty() && finding.savings.wall_clock_ms.is_some_and(|ms| ms > 0) {
+        if !finding.savings.how.is_empty() && finding.savings.wall_clock_ms.is_some() {
             self.labelled("estimate", &phrases::sentence(&finding.savings.how));
         }
         for (index, advice) in finding.advice.iter().enumerate() {
@@ -218,15 +216,6 @@ impl Page {
             self.advice("advice", &note.advice);
         }
         self.line("");
-    }
-
-    fn subjects(&mut self, finding: &Finding) {
-        let all: Vec<_> = finding.subjects().collect();
-        let mut named: Vec<String> = all.iter().take(SUBJECTS).map(|subject| phrases::place_named(subject)).collect();
-        if all.len() > SUBJECTS {
-            named.push(format!("and {} more", all.len() - SUBJECTS));
-        }
-        self.labelled("where", &named.join("; "));
     }
 
     fn evidence(&mut self, finding: &Finding) {

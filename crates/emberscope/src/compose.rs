@@ -15,7 +15,11 @@ use crate::redact::Redactor;
 /// The diagnosis of a run that was read; redacted when the configuration asks for it.
 pub fn diagnose_run(run: &Run, config: &Config) -> Diagnosis {
     let features = Features::of(run);
-    let assessment = assess(run, &features, &config.detectors);
+    let mut assessment = assess(run, &features, &config.detectors);
+    for finding in &mut assessment.findings {
+        // More digits would claim what no rule knows.
+        finding.confidence = (finding.confidence.clamp(0.0, 1.0) * 100.0).round() / 100.0;
+    }
     let detectors = RULES.iter().filter(|rule| config.detectors.enabled(rule.problem)).count() as u64;
     let mut diagnosis = Diagnosis {
         schema_version: SCHEMA_VERSION.to_owned(),

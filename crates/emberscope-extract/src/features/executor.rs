@@ -1,8 +1,8 @@
 //! An executor, summed up over its tasks and held against its siblings.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use emberscope_run::{ExecutorId, NULL, Run, StageAttempt, TaskColumn, TaskStatus, Timestamp};
+use emberscope_run::{ExecutorId, NULL, Run, StageAttempt, StageKey, TaskColumn, TaskStatus, Timestamp};
 
 use super::metric::Metric;
 use super::pass::Pass;
@@ -69,7 +69,8 @@ pub(super) struct Share {
     first_launch: Option<u64>,
     last_finish: Option<u64>,
     stages: u64,
-    in_stage: bool,
+    /// The stage attempt that was counted last.
+    last_stage: Option<StageKey>,
     durations: Vec<f64>,
     bytes: Vec<f64>,
     compared_stages: u64,
@@ -77,13 +78,12 @@ pub(super) struct Share {
 }
 
 /// Counts the tasks of another stage attempt, which `pass` stands at.
-pub(super) fn start(shares: &mut Vec<Share>, run: &Run, pass: &Pass) {
+pub(super) fn start(shares: &mut Vec<Share>, run: &Run, key: StageKey, pass: &Pass) {
     shares.resize_with(run.executor_names.len(), Share::default);
-    shares.iter_mut().for_each(|share| share.in_stage = false);
     for (index, &executor) in pass.executor.iter().enumerate() {
         let Some(share) = usize::try_from(executor).ok().and_then(|executor| shares.get_mut(executor)) else { continue };
-        share.stages += u64::from(!share.in_stage);
-        share.in_stage = true;
+        share.stages += u64::from(share.last_stage != Some(key));
+        share.last_stage = Some(key);
         let time = |times: &[u64]| times.get(index).copied().filter(|&time| time != NULL);
         share.tasks.count(pass.status.get(index).copied().unwrap_or(NULL));
         share.first_launch = [share.first_launch, time(&pass.launch)].into_iter().flatten().min();
@@ -94,22 +94,25 @@ pub(super) fn start(shares: &mut Vec<Share>, run: &Run, pass: &Pass) {
 /// Holds each executor's tasks against those of the same stage on the other executors.
 pub(super) fn compare(shares: &mut [Share], stage: &StageAttempt, pass: &mut Pass) {
     pass.metric(stage, Metric::Duration);
-    let durations = Siblings::of(pass, shares.len());
-    let mut comparable = Vec::with_capacity(shares.len());
-    for (share, own) in shares.iter_mut().zip(&durations.places) {
+    let durations = Siblings::of(pass);
+    let mut comparable = HashMap::new();
+    for (executor, own) in &durations.places {
         let typical = durations.median_of_others(own);
-        comparable.push(typical.is_some());
-        if let Some(typical) = typical.filter(|_| !own.is_empty()) {
+        comparable.insert(*executor, typical.is_some());
+        if let (Some(typical), Some(share)) = (typical, shares.get_mut(*executor as usize)) {
             share.compared_stages += 1;
             share.durations.extend(durations.values(own).map(|value| value / typical));
             share.excess_ms += durations.values(own).map(|value| value - typical).sum::<f64>();
         }
     }
+    let without_own = durations.median_of_others(&[]).is_some();
     drop(durations);
     pass.metric(stage, Metric::BytesIn);
-    let bytes = Siblings::of(pass, shares.len());
-    for ((share, own), comparable) in shares.iter_mut().zip(&bytes.places).zip(comparable) {
-        if let Some(typical) = bytes.median_of_others(own).filter(|_| comparable) {
+    let bytes = Siblings::of(pass);
+    for (executor, own) in &bytes.places {
+        let comparable = comparable.get(executor).copied().unwrap_or(without_own);
+        let typical = bytes.median_of_others(own).filter(|_| comparable);
+        if let (Some(typical), Some(share)) = (typical, shares.get_mut(*executor as usize)) {
             share.bytes.extend(bytes.values(own).map(|value| value / typical));
         }
     }
@@ -119,24 +122,30 @@ pub(super) fn compare(shares: &mut [Share], stage: &StageAttempt, pass: &mut Pas
 struct Siblings {
     /// Value and executor.
     sorted: Vec<(u64, u32)>,
-    /// By executor: places in `sorted`, ascending.
-    places: Vec<Vec<u32>>,
+    /// Each executor and its places in `sorted`, ascending. Only those of the stage: a run may have many more.
+    places: Vec<(u32, Vec<u32>)>,
 }
 
 impl Siblings {
-    fn of(pass: &Pass, executors: usize) -> Self {
+    fn of(pass: &Pass) -> Self {
         let mut sorted: Vec<(u64, u32)> = pass
             .rows()
             .filter(|&(value, status, _)| value != NULL && status == TaskStatus::Success.code())
             .filter_map(|(value, _, executor)| Some((value, u32::try_from(executor).ok()?)))
             .collect();
         sorted.sort_unstable();
-        let mut places = vec![Vec::new(); executors];
+        let mut places: Vec<(u32, Vec<u32>)> = Vec::new();
+        let mut index = HashMap::new();
         for (place, &(_, executor)) in sorted.iter().enumerate() {
-            if let Some(own) = places.get_mut(executor as usize) {
+            let slot = *index.entry(executor).or_insert_with(|| {
+                places.push((executor, Vec::new()));
+                places.len() - 1
+            });
+            if let Some((_, own)) = places.get_mut(slot) {
                 own.push(place as u32);
             }
         }
+        places.sort_unstable_by_key(|(executor, _)| *executor);
         Self { sorted, places }
     }
 
@@ -237,10 +246,10 @@ mod tests {
                 status: vec![TaskStatus::Success.code(); tasks.len()],
                 ..Pass::default()
             };
-            let siblings = Siblings::of(&pass, 4);
-            for (executor, own) in siblings.places.iter().enumerate() {
+            let siblings = Siblings::of(&pass);
+            for (executor, own) in &siblings.places {
                 let mut others: Vec<u64> =
-                    tasks.iter().filter(|task| task.1 != executor as u64).map(|task| task.0).collect();
+                    tasks.iter().filter(|task| task.1 != u64::from(*executor)).map(|task| task.0).collect();
                 others.sort_unstable();
                 let expected = others.get(others.len() / 2).map(|&median| median as f64);
                 proptest::prop_assert_eq!(siblings.median_of_others(own), expected);

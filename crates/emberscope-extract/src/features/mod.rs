@@ -10,6 +10,7 @@ mod executor;
 mod job;
 mod metric;
 mod pass;
+mod slots;
 mod sql;
 mod stage;
 mod streaming;
@@ -22,6 +23,7 @@ use std::collections::BTreeMap;
 use emberscope_run::{ExecutorId, JobId, Run, SqlExecutionId, StageKey};
 
 use pass::Pass;
+use slots::Slots;
 
 pub use application::ApplicationSummary;
 pub use distribution::{Distribution, Quantiles, quantile_index};
@@ -58,11 +60,12 @@ impl Features {
     /// The features of a run.
     pub fn of(run: &Run) -> Self {
         let timeline = Timeline::of(run);
+        let slots = Slots::of(run);
         let mut pass = Pass::default();
         let mut shares = Vec::new();
         let mut stages: BTreeMap<StageKey, StageSummary> = BTreeMap::new();
         for (&key, stage) in &run.stages {
-            let mut summary = StageSummary::pass(run, stage, &mut pass, &mut shares);
+            let mut summary = StageSummary::pass(run, stage, &slots, &mut pass, &mut shares);
             if summary.executors > 1 {
                 executor::compare(&mut shares, stage, &mut pass);
             }

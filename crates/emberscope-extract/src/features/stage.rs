@@ -10,6 +10,7 @@ use super::distribution::{Distribution, Quantiles};
 use super::executor::{self, Share};
 use super::metric::Metric;
 use super::pass::Pass;
+use super::slots::Slots;
 use super::sums::{Sums, TaskCounts};
 use super::warm;
 
@@ -110,14 +111,20 @@ pub struct StageSummary {
 impl StageSummary {
     /// A stage attempt of a run in numbers; `wall_clock_ms` is filled from the timeline by [`super::Features::of`].
     pub fn of(run: &Run, stage: &StageAttempt) -> Self {
-        Self::pass(run, stage, &mut Pass::default(), &mut Vec::new())
+        Self::pass(run, stage, &Slots::of(run), &mut Pass::default(), &mut Vec::new())
     }
 
     /// The same with the buffers of the stage before, and with the sums of each executor on the way.
-    pub(super) fn pass(run: &Run, stage: &StageAttempt, pass: &mut Pass, executors: &mut Vec<Share>) -> Self {
+    pub(super) fn pass(
+        run: &Run,
+        stage: &StageAttempt,
+        slots: &Slots,
+        pass: &mut Pass,
+        executors: &mut Vec<Share>,
+    ) -> Self {
         pass.start(stage);
-        executor::start(executors, run, pass);
-        let mut summary = Self { wanted: stage.num_tasks, ..Self::empty(run, stage, pass) };
+        executor::start(executors, run, stage.key, pass);
+        let mut summary = Self { wanted: stage.num_tasks, ..Self::empty(slots, stage, pass) };
         for &metric in Metric::ALL {
             pass.metric(stage, metric);
             if metric == Metric::Duration {
@@ -144,7 +151,7 @@ impl StageSummary {
         summary
     }
 
-    fn empty(run: &Run, stage: &StageAttempt, pass: &Pass) -> Self {
+    fn empty(slots: &Slots, stage: &StageAttempt, pass: &Pass) -> Self {
         let time = |value: Option<u64>| Some(Timestamp(i64::try_from(value?).ok()?));
         let first_launch = time(pass.launch.iter().copied().filter(|&t| t != NULL).min());
         let last_finish = time(pass.finish.iter().copied().filter(|&t| t != NULL).max());
@@ -156,7 +163,7 @@ impl StageSummary {
                 Some(last_finish?.since(stage.submitted_at.or(first_launch)?).0)
             }),
             wall_clock_ms: 0.0,
-            slots: first_launch.or(stage.submitted_at).and_then(|at| run.slots_at(at)).filter(|&slots| slots > 0),
+            slots: first_launch.or(stage.submitted_at).and_then(|at| slots.at(at)).filter(|&slots| slots > 0),
             executors: distinct(pass.executor.iter().copied()),
             hosts: 0,
             partitions_done: 0,
@@ -324,12 +331,12 @@ fn peaks(stage: &StageAttempt, pass: &mut Pass) -> ExecutorMetrics {
 
 fn distinct(values: impl Iterator<Item = u64>) -> u64 {
     // Executors, hosts and partitions are numbered from 0: a bit each is enough, unless a log says otherwise.
-    const DENSE: u64 = 1 << 26;
+    let dense = (values.size_hint().1.unwrap_or(0) as u64).saturating_mul(64).max(4_096);
     let mut bits: Vec<u64> = Vec::new();
     let mut rest: BTreeSet<u64> = BTreeSet::new();
     let mut count = 0;
     for value in values.filter(|&value| value != NULL) {
-        if value >= DENSE {
+        if value >= dense {
             count += u64::from(rest.insert(value));
             continue;
         }

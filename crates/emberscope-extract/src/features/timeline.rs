@@ -44,15 +44,21 @@ pub struct Timeline {
     pub stage_ms: BTreeMap<StageKey, f64>,
 }
 
+/// Parts of a millisecond in which shares of the wall clock are counted.
+const PARTS: u128 = 1 << 40;
+
 impl Timeline {
     /// The timeline of a run.
     pub fn of(run: &Run) -> Self {
         let edges = Edges::of(run);
         let mut timeline = Self { task_ms: edges.task_ms, ..Self::default() };
         let mut running = vec![0_u64; edges.stages.len()];
-        let mut stage_ms = vec![0.0; edges.stages.len()];
-        // The stages that run something, in no order: their number divides the time, and each is found by its place.
-        let mut open: Vec<usize> = Vec::new();
+        let mut opened = vec![0_u128; edges.stages.len()];
+        let mut shares = vec![0_u128; edges.stages.len()];
+        // The number of stages that run something divides the time. What a stage would have got by now had it run from the
+        // start grows alike for all of them, so each is only looked at when it opens and closes. In parts of a ms (`PARTS`),
+        // so that a stage that runs alone gets whole milliseconds.
+        let (mut open, mut share) = (0_u128, 0_u128);
         let mut tasks = 0_u64;
         let mut now = run.application.start().map(|start| start.0);
         let mut previous_stage = None;
@@ -65,8 +71,7 @@ impl Timeline {
                     timeline.gaps.push(Gap { from, to, next_stage: Some(edges.stages[stage]), previous_stage });
                 } else {
                     timeline.busy_ms += step;
-                    let share = step as f64 / open.len() as f64;
-                    open.iter().for_each(|&stage| stage_ms[stage] += share);
+                    share += u128::from(step) * PARTS / open.max(1);
                 }
             }
             now = Some(now.map_or(at, |now| now.max(at)));
@@ -74,7 +79,8 @@ impl Timeline {
                 tasks += 1;
                 timeline.first_launch.get_or_insert(Timestamp(at));
                 if running[stage] == 0 {
-                    open.push(stage);
+                    open += 1;
+                    opened[stage] = share;
                 }
                 running[stage] += 1;
             } else {
@@ -83,13 +89,14 @@ impl Timeline {
                 previous_stage = Some(edges.stages[stage]);
                 running[stage] -= 1;
                 if running[stage] == 0 {
-                    open.retain(|&other| other != stage);
+                    open -= 1;
+                    shares[stage] += share - opened[stage];
                 }
             }
             timeline.peak_tasks = timeline.peak_tasks.max(tasks);
         }
         timeline.stage_ms =
-            edges.stages.iter().copied().zip(stage_ms).filter(|&(_, ms)| ms > 0.0).collect();
+            edges.stages.iter().copied().zip(shares).filter(|&(_, parts)| parts > 0).map(|(key, parts)| (key, parts as f64 / PARTS as f64)).collect();
         if let (Some(from), Some(to)) = (timeline.last_finish, run.application.end())
             && to > from
         {

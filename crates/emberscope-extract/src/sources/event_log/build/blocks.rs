@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use compact_str::CompactString;
-use emberscope_run::{RddId, RddStorage};
+use emberscope_run::{IssueCode, RddId, RddStorage};
 
 use super::{Builder, Position};
 use crate::sources::event_log::events::BlockUpdate;
@@ -18,11 +18,16 @@ enum State {
     Dropped,
 }
 
+/// A block: the RDD and the partition.
+type Block = (RddId, u64);
+
 /// The last state of every block on every executor.
 #[derive(Debug, Default)]
 pub(super) struct BlockStates {
-    states: HashMap<(RddId, u64), HashMap<CompactString, State>>,
+    by_executor: HashMap<CompactString, HashMap<Block, State>>,
     len: usize,
+    /// On how many executors a block is dropped.
+    dropped_on: HashMap<Block, u64>,
     /// Blocks of an RDD dropped since it last stored one: they are the unpersisting when that comes next.
     dropped_in_a_row: HashMap<RddId, (u64, u64)>,
 }
@@ -30,9 +35,20 @@ pub(super) struct BlockStates {
 impl BlockStates {
     /// Forgets the blocks of an executor that is gone: they were not evicted.
     pub(super) fn executor_gone(&mut self, id: &CompactString) {
-        for states in self.states.values_mut() {
-            if states.remove(id).is_some() {
-                self.len -= 1;
+        let Some(states) = self.by_executor.remove(id) else { return };
+        self.len -= states.len();
+        for (block, state) in states {
+            if state == State::Dropped {
+                self.no_longer_dropped(block);
+            }
+        }
+    }
+
+    fn no_longer_dropped(&mut self, block: Block) {
+        if let Some(count) = self.dropped_on.get_mut(&block) {
+            *count -= 1;
+            if *count == 0 {
+                self.dropped_on.remove(&block);
             }
         }
     }
@@ -48,11 +64,13 @@ impl Builder {
         }
         let Some(rdd) = self.run.rdds.get_mut(&update.rdd) else { return };
         let blocks = &mut self.blocks;
-        let states = blocks.states.entry((update.rdd, update.partition)).or_default();
-        let dropped_anywhere = states.values().any(|&state| state == State::Dropped);
-        let before = states.get(&update.executor).copied();
+        let block = (update.rdd, update.partition);
+        let dropped_anywhere = blocks.dropped_on.contains_key(&block);
+        let before = blocks.by_executor.get(&update.executor).and_then(|states| states.get(&block)).copied();
         if before.is_none() {
             if blocks.len >= MAX_BLOCKS {
+                let detail = || format!("more than {MAX_BLOCKS} cached blocks");
+                self.run.issues.add(IssueCode::TooManyIds, || at.text(), detail);
                 return;
             }
             blocks.len += 1;
@@ -90,7 +108,12 @@ impl Builder {
             }
             _ => {}
         }
-        states.insert(update.executor.clone(), after);
+        match (before == Some(State::Dropped), after == State::Dropped) {
+            (false, true) => *blocks.dropped_on.entry(block).or_default() += 1,
+            (true, false) => blocks.no_longer_dropped(block),
+            _ => {}
+        }
+        blocks.by_executor.entry(update.executor.clone()).or_default().insert(block, after);
     }
 
     pub(super) fn unpersist(&mut self, id: RddId, _at: Position<'_>) {

@@ -6,6 +6,9 @@ use emberscope_run::{Exclusion, ExecutorId, ExecutorMetrics, StageKey, Timestamp
 use super::{Builder, Position};
 use crate::sources::event_log::events::{BlockManager, ExecutorAdded};
 
+/// Executors that are looked at for the cost of one question.
+const EXECUTORS_A_QUESTION: usize = 1_000;
+
 impl Builder {
     pub(super) fn executor_added(&mut self, added: ExecutorAdded, at: Position<'_>) {
         self.saw(added.at);
@@ -83,22 +86,35 @@ impl Builder {
         at: Position<'_>,
     ) {
         self.saw(Some(time));
+        if !self.room(self.exclusions, "exclusions", at) {
+            return;
+        }
         if let Some(executor) = self.executor(id, at) {
             executor.exclusions.push(Exclusion { at: time, stage, whole_host, task_failures, until: None });
+            self.exclusions += 1;
         }
     }
 
     pub(super) fn include(&mut self, id: &CompactString, time: Timestamp) {
         if let Some(executor) = self.run.executors.get_mut(&ExecutorId(id.clone())) {
-            for exclusion in executor.exclusions.iter_mut().filter(|e| e.stage.is_none() && e.until.is_none()) {
+            // Those of the application end together: behind the last that has ended there is none that has not.
+            let of_application = executor.exclusions.iter_mut().rev().filter(|exclusion| exclusion.stage.is_none());
+            for exclusion in of_application.take_while(|exclusion| exclusion.until.is_none()) {
                 exclusion.until = Some(time);
             }
         }
     }
 
-    /// The executors on a host; the driver is none that could be excluded.
-    pub(super) fn executors_of(&self, host: &str) -> Vec<CompactString> {
-        let on_host = |executor: &&emberscope_run::Executor| executor.host.as_deref() == Some(host) && !executor.id.is_driver();
+    /// The executors on a host; the driver is none that could be excluded. Asking costs a look at every executor, so a log
+    /// may ask only so often.
+    pub(super) fn executors_of(&mut self, host: &str, at: Position<'_>) -> Vec<CompactString> {
+        if !self.room(self.host_questions, "exclusions of hosts", at) {
+            return Vec::new();
+        }
+        self.host_questions += 1 + self.run.executors.len() / EXECUTORS_A_QUESTION;
+        let on_host = |executor: &&emberscope_run::Executor| {
+            executor.host.as_deref() == Some(host) && !executor.id.is_driver()
+        };
         self.run.executors.values().filter(on_host).map(|executor| executor.id.0.clone()).collect()
     }
 }

@@ -10,6 +10,8 @@ use emberscope_run::{
 use super::{Builder, Position};
 use crate::sources::event_log::events::{JobStart, StageInfo};
 
+/// Jobs that a further attempt of a stage takes over from the first: the last ones, one of which it runs for.
+const MAX_JOBS_OF_ATTEMPT: usize = 100;
 /// Properties kept of a job.
 const MAX_JOB_PROPERTIES: usize = 300;
 
@@ -110,7 +112,12 @@ impl Builder {
         self.saw(info.submitted_at);
         self.cached_rdds(&info.rdds, at);
         let first = emberscope_run::StageKey { stage_id: info.key.stage_id, attempt: 0 };
-        let of_first = self.run.stages.get(&first).map(|stage| (stage.job_ids.clone(), stage.sql_execution_id));
+        // A further attempt is of the jobs of the first one.
+        let new = !self.run.stages.contains_key(&info.key);
+        let of_first = self.run.stages.get(&first).filter(|_| new).map(|stage| {
+            let last = stage.job_ids.iter().rev().take(MAX_JOBS_OF_ATTEMPT).copied();
+            (last.collect::<Vec<_>>(), stage.sql_execution_id)
+        });
         if let Some(stage) = self.stage(info.key, at) {
             if let Some((jobs, sql)) = of_first {
                 stage.job_ids.extend(jobs);

@@ -7,11 +7,11 @@ mod jobs;
 mod sql;
 mod tasks;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use compact_str::CompactString;
 use emberscope_run::{
-    AccumulatorId, Application, Executor, ExecutorId, IssueCode, Run, StageAttempt, StageKey, TaskColumn, Timestamp,
+    AccumulatorId, Application, Executor, ExecutorId, IssueCode, Run, SqlExecutionId, StageAttempt, StageKey, TaskColumn, Timestamp,
 };
 
 use super::events::{ApplicationStart, Event};
@@ -44,6 +44,11 @@ pub(super) struct Builder {
     task_peaks: Vec<Option<Vec<u64>>>,
     blocks: blocks::BlockStates,
     task_count: usize,
+    running_count: usize,
+    exclusions: usize,
+    host_questions: usize,
+    /// Accumulators of the plan of the execution whose metrics adaptive execution added to last.
+    plan_metrics: Option<(SqlExecutionId, HashSet<AccumulatorId>)>,
 }
 
 impl Builder {
@@ -59,6 +64,10 @@ impl Builder {
             task_peaks: Vec::new(),
             blocks: blocks::BlockStates::default(),
             task_count: 0,
+            running_count: 0,
+            exclusions: 0,
+            host_questions: 0,
+            plan_metrics: None,
         }
     }
 
@@ -120,12 +129,12 @@ impl Builder {
             }
             Event::ExecutorUnexcluded { id, at: time } => self.include(&id, time),
             Event::NodeExcluded { host, at: time, stage, failures } => {
-                for id in self.executors_of(&host) {
+                for id in self.executors_of(&host, at) {
                     self.exclude(&id, time, stage, failures, true, at);
                 }
             }
             Event::NodeUnexcluded { host, at: time } => {
-                for id in self.executors_of(&host) {
+                for id in self.executors_of(&host, at) {
                     self.include(&id, time);
                 }
             }

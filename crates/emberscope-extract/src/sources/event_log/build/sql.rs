@@ -30,6 +30,7 @@ impl Builder {
         if let Some(plan) = &start.plan {
             self.plan_was_cut(plan.cut, at);
         }
+        self.plan_metrics = None;
         if let Some(sql) = self.sql(start.id, at) {
             sql.root_id = start.root_id;
             sql.description = start.description;
@@ -57,6 +58,7 @@ impl Builder {
 
     pub(super) fn sql_replan(&mut self, id: SqlExecutionId, plan: SqlPlan, at: Position<'_>) {
         self.plan_was_cut(plan.cut, at);
+        self.plan_metrics = None;
         if let Some(sql) = self.sql(id, at) {
             if sql.replans == 0 {
                 sql.initial_nodes = sql
@@ -74,10 +76,13 @@ impl Builder {
     /// Metrics that adaptive execution added: they belong to the node that has none of that name yet.
     pub(super) fn sql_metrics(&mut self, id: SqlExecutionId, metrics: Vec<PlanMetric>) {
         if let Some(plan) = self.run.sql_executions.get_mut(&id).and_then(|sql| sql.plan.as_mut()) {
-            let known: std::collections::BTreeSet<_> =
-                plan.nodes().iter().flat_map(|node| &node.metrics).map(|metric| metric.accumulator_id).collect();
+            let known = match self.plan_metrics.take() {
+                Some((of, known)) if of == id => known,
+                _ => plan.nodes().iter().flat_map(|node| &node.metrics).map(|metric| metric.accumulator_id).collect(),
+            };
+            let (_, known) = self.plan_metrics.insert((id, known));
             // The event does not say which node; the root stands for the execution.
-            plan.metrics.extend(metrics.into_iter().filter(|metric| !known.contains(&metric.accumulator_id)));
+            plan.metrics.extend(metrics.into_iter().filter(|metric| known.insert(metric.accumulator_id)));
         }
     }
 

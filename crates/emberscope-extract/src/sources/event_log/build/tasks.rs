@@ -13,6 +13,9 @@ use crate::sources::event_log::events::{FailureText, TaskEnd, TaskStart};
 /// Task ids above this are not looked at for duplicates: Spark counts them up from 0.
 const MAX_DENSE_ID: u64 = 1 << 28;
 
+/// Tasks after which all stage attempts pack what they hold: many attempts of few tasks would else hold it unpacked.
+const TASKS_UNPACKED: usize = 1 << 15;
+
 /// Which tasks have ended, a bit each.
 #[derive(Debug, Default)]
 pub(super) struct EndedTasks {
@@ -43,8 +46,14 @@ impl Builder {
     pub(super) fn task_start(&mut self, start: TaskStart, at: Position<'_>) {
         self.saw(start.launched_at);
         self.task_executor(&start.executor, &start.host, at);
+        let (limit, full) = (self.limits.max_tasks, self.running_count >= self.limits.max_tasks);
         if let Some(stage) = self.stage(start.stage, at) {
             stage.tasks_started += 1;
+            if full {
+                let detail = || format!("more than {limit} running tasks");
+                self.run.issues.add(IssueCode::LimitReached, || at.text(), detail);
+                return;
+            }
             let task = RunningTask {
                 partition: start.partition,
                 attempt: start.attempt,
@@ -52,7 +61,8 @@ impl Builder {
                 executor: ExecutorId(start.executor),
                 speculative: start.speculative,
             };
-            stage.running.insert(start.task_id, task);
+            let before = stage.running.insert(start.task_id, task);
+            self.running_count += usize::from(before.is_none());
         }
     }
 
@@ -78,7 +88,7 @@ impl Builder {
             self.raise_peaks(executor, &end.row);
         }
         if let Some(text) = end.failure.take() {
-            let failure = self.failure(&end, *text, TaskId(id));
+            let failure = self.failure(&end, *text, TaskId(id), at);
             if let Some(failure) = failure {
                 end.row.set(C::Failure, u64::from(failure));
             }
@@ -94,7 +104,11 @@ impl Builder {
                 end.result_task.map(|result| if result { "ResultTask" } else { "ShuffleMapTask" }.to_owned());
         }
         stage.tasks.push(end.row);
+        self.running_count -= usize::from(started);
         self.task_count += 1;
+        if self.task_count.is_multiple_of(TASKS_UNPACKED) {
+            self.run.stages.values_mut().for_each(|stage| stage.tasks.seal());
+        }
         if unknown_stage {
             let detail = || format!("task {id} of stage {}", end.stage);
             self.run.issues.add(IssueCode::TaskOfUnknownStage, || at.text(), detail);
@@ -143,7 +157,7 @@ impl Builder {
     }
 
     /// The index of a failure's cause, new or seen before.
-    fn failure(&mut self, end: &TaskEnd, text: FailureText, task: TaskId) -> Option<u32> {
+    fn failure(&mut self, end: &TaskEnd, text: FailureText, task: TaskId, at: Position<'_>) -> Option<u32> {
         let mut hasher = DefaultHasher::new();
         text.class.hash(&mut hasher);
         // Task, partition and stage numbers, addresses and times differ between occurrences of one cause.
@@ -158,6 +172,9 @@ impl Builder {
             return Some(index);
         }
         if self.run.failures.len() >= self.limits.max_failures {
+            let limit = self.limits.max_failures;
+            let detail = || format!("more than {limit} causes of failures");
+            self.run.issues.add(IssueCode::TooManyIds, || at.text(), detail);
             return None;
         }
         let index = u32::try_from(self.run.failures.len()).ok()?;
