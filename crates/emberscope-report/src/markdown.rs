@@ -118,7 +118,7 @@ fn details(number: usize, finding: &Finding, out: &mut String) {
     if !finding.advice.is_empty() {
         out.push('\n');
     }
-    for consequence in &finding.consequences {
+    for consequence in phrases::consequences(finding) {
         let summary = for_markdown(&phrases::sentence(&consequence.summary));
         out.push_str(&format!("Leads to {}: {summary}\n\n", consequence.problem));
     }

@@ -1,7 +1,7 @@
 //! What reports say in words, the same in text and Markdown. Names from logs are in them as they are: renderers escape.
 
 use emberscope::{
-    ConfigurationNote, Diagnosis, Evidence, Finding, Harm, Severity, SourceSummary, Subject, Value, words,
+    ConfigurationNote, Consequence, Diagnosis, Evidence, Finding, Harm, Severity, SourceSummary, Subject, Value, words,
 };
 
 /// Subjects that are named; a longer list is cut with the number of the rest.
@@ -248,6 +248,14 @@ pub(crate) fn places(finding: &Finding) -> Vec<String> {
         places.push(format!("and {more} more"));
     }
     places
+}
+
+/// The consequences that the summary has not told.
+pub(crate) fn consequences(finding: &Finding) -> impl Iterator<Item = &Consequence> {
+    finding
+        .consequences
+        .iter()
+        .filter(|consequence| !finding.summary.contains(consequence.summary.trim_end_matches('.')))
 }
 
 /// A value of evidence with its unit.

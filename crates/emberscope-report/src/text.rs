@@ -186,7 +186,7 @@ impl Page {
         for (index, advice) in finding.advice.iter().enumerate() {
             self.advice(if index == 0 { "advice" } else { "also" }, advice);
         }
-        for consequence in &finding.consequences {
+        for consequence in phrases::consequences(finding) {
             self.labelled("leads to", &format!("{}: {}", consequence.problem, phrases::sentence(&consequence.summary)));
         }
         if let Some(more) = finding.advice.iter().map(|advice| advice.more.as_str()).find(|more| !more.is_empty()) {

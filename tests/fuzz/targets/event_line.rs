@@ -6,9 +6,10 @@ use emberscope_extract::sources::event_log::read_line;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    // A line that is understood is understood with white space around it too.
-    if let Ok(name) = read_line(bytes) {
-        let padded = [b" ".as_slice(), bytes, b" \t"].concat();
-        assert_eq!(read_line(&padded), Ok(name));
+    // White space around it changes no name. It may lose the line: what is skipped is not checked in full, and with white
+    // space in front the name is sought as a field.
+    let padded = [b" ".as_slice(), bytes, b" \t"].concat();
+    if let (Ok(name), Ok(again)) = (read_line(bytes), read_line(&padded)) {
+        assert_eq!(name, again);
     }
 });
