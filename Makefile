@@ -10,15 +10,18 @@ BUILD := $(CARGO) build --release --locked
 TEST := $(CARGO) test --release --locked
 BIN := target/release/emberscope
 VENV := target/venv
+DEMO := datasets/demo/healthy.zstd datasets/demo/skewed.zstd datasets/demo/failures.zstd
 # Seconds that each fuzz target runs in `make test`.
 FUZZ_SECONDS ?= 5
-PACKAGES := gcc libc6-dev pkg-config python3 python3-venv
+PACKAGES := gcc g++ libc6-dev pkg-config python3 python3-venv
 
 help: ## Show the targets.
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: build ## Build, and diagnose real runs from datasets/.
-	@python3 datasets/demo/show.py $(BIN)
+	@$(BIN) diagnose $(DEMO)
+	@echo
+	@echo "Your own: $(BIN) diagnose LOG      A rule: $(BIN) rule data-skew      Tables: $(BIN) extract LOG --out DIR"
 
 test: packages fmt clippy build unit docs-fresh python fuzz ## Run every check.
 	@echo "make test: every check passed"
@@ -31,7 +34,7 @@ unit: packages
 
 # What is generated from the registries and committed must be what they give now.
 docs-fresh: build
-	@$(BIN) docs --check docs
+	@$(BIN) docs --check crates/emberscope/docs
 
 fmt:
 	@$(CARGO) fmt --all --check
@@ -55,7 +58,7 @@ bench: build ## Compare with a Python reader and spark-rapids-tools (makes a log
 	@benches/run.sh
 
 bless: build ## Write again what is generated: docs, schema, snapshots.
-	@$(BIN) docs docs
+	@$(BIN) docs crates/emberscope/docs
 	@INSTA_UPDATE=always EMBERSCOPE_BLESS=1 $(TEST) --workspace
 
 # Debian packages that are missing are installed by root, and named to anybody else.

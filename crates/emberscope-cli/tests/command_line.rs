@@ -337,7 +337,7 @@ fn help_has_examples_and_offers_only_what_is_there() {
 
 #[test]
 fn the_committed_pages_are_those_of_the_registries() {
-    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../emberscope/docs");
     let docs = docs.to_str().expect("UTF-8");
     if std::env::var_os("EMBERSCOPE_BLESS").is_some() {
         assert_eq!(emberscope(&["docs", docs]).code, 0);

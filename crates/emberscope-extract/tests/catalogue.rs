@@ -91,11 +91,11 @@ fn a_feature_is_found_by_its_name_alone_and_by_table_and_name() {
 
 #[test]
 fn the_page_of_all_features_is_not_stale() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/features.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../emberscope/docs/features.md");
     let page = catalogue::markdown();
     if std::env::var_os("EMBERSCOPE_BLESS").is_some() {
-        std::fs::write(&path, &page).expect("docs/features.md can be written");
+        std::fs::write(&path, &page).expect("the page can be written");
     }
     let committed = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(committed == page, "docs/features.md is stale: run the test with EMBERSCOPE_BLESS=1");
+    assert!(committed == page, "crates/emberscope/docs/features.md is stale: run the test with EMBERSCOPE_BLESS=1");
 }

@@ -52,7 +52,8 @@ fn run() -> Run {
         run.executors.insert(id.clone(), Executor { id, cores: Some(2), added_at: at(0), ..Executor::default() });
     }
     let key = StageKey { stage_id: StageId(7), attempt: 0 };
-    let mut stage = StageAttempt { key, num_tasks: 4, submitted_at: at(9), completed_at: at(51), ..StageAttempt::default() };
+    let mut stage =
+        StageAttempt { key, num_tasks: 4, submitted_at: at(9), completed_at: at(51), ..StageAttempt::default() };
     stage.job_ids.insert(JobId(0));
     for row in [
         task(0, 0, 0, 10, 20, TaskStatus::Success, 100),
@@ -92,7 +93,13 @@ fn run() -> Run {
         metrics: vec![metric("number of files read", 10), metric("size of files read", 1_000)],
         ..PlanNode::default()
     };
-    let exchange = PlanNode { id: 1, name: "Exchange".into(), metrics: vec![metric("data size", 4_096)], children: vec![scan], ..PlanNode::default() };
+    let exchange = PlanNode {
+        id: 1,
+        name: "Exchange".into(),
+        metrics: vec![metric("data size", 4_096)],
+        children: vec![scan],
+        ..PlanNode::default()
+    };
     let sort = PlanNode { id: 0, name: "Sort".into(), children: vec![exchange], ..PlanNode::default() };
     run.sql_executions.insert(
         SqlExecutionId(3),
@@ -112,7 +119,12 @@ fn run() -> Run {
         processed_rows_per_second: Some(100.0),
         ..MicroBatch::default()
     };
-    let query = StreamingQuery { id: "q".into(), run_id: "r".into(), batches: [(5, batch)].into(), ..StreamingQuery::default() };
+    let query = StreamingQuery {
+        id: "q".into(),
+        run_id: "r".into(),
+        batches: [(5, batch)].into(),
+        ..StreamingQuery::default()
+    };
     run.streaming_queries.insert("r".into(), query);
     run
 }

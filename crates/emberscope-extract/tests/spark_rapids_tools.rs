@@ -18,7 +18,8 @@ const INTENDED: &[(&str, &str)] = &[
     ("*.shuffleWriteWriteTimeMedian", MEDIAN),
 ];
 
-const MEDIAN: &str = "of an even number they take the mean of the two in the middle, cut; ours is Spark's, the upper one";
+const MEDIAN: &str =
+    "of an even number they take the mean of the two in the middle, cut; ours is Spark's, the upper one";
 
 /// Sums by column: metric, and what the column's unit takes of ours (CPU and shuffle write times are ms there, ns here).
 const SUMS: &[(&str, Metric, u64)] = &[
@@ -99,9 +100,14 @@ const TASK: &[(&str, Metric)] = &[
 #[test]
 fn our_figures_are_those_of_spark_rapids_tools() {
     const PROFILING: &str = "spark-rapids-tools/spark-events-profiling";
-    let inputs = ["rapids_join_eventlog.zstd", "rapids_join_eventlog2.zstd", "tasks_executors_fail_compressed_eventlog.zstd"];
+    let inputs =
+        ["rapids_join_eventlog.zstd", "rapids_join_eventlog2.zstd", "tasks_executors_fail_compressed_eventlog.zstd"];
     let inputs = inputs.map(|input| format!("{PROFILING}/{input}"));
-    let paths: Vec<&str> = inputs.iter().map(String::as_str).chain(["spark-rapids-tools/spark-events-qualification/complex_dec_eventlog.zstd"]).collect();
+    let paths: Vec<&str> = inputs
+        .iter()
+        .map(String::as_str)
+        .chain(["spark-rapids-tools/spark-events-qualification/complex_dec_eventlog.zstd"])
+        .collect();
     let Some(logs) = Loaded::of(&paths) else { return };
     let [join, join2, failing, nested] = &logs.runs[..] else { panic!("{} runs", logs.runs.len()) };
     let mut comparison = Comparison::default();
@@ -200,7 +206,11 @@ fn stages(comparison: &mut Comparison, run: &Read, name: &str) {
         for &(column, metric) in MAXIMA {
             comparison.number(&figure(column), &whole(&row, column), summary.quantiles(metric).map(|q| q.max));
         }
-        comparison.number(&figure("durationMin"), &whole(&row, "durationMin"), summary.quantiles(Metric::Duration).map(|q| q.min));
+        comparison.number(
+            &figure("durationMin"),
+            &whole(&row, "durationMin"),
+            summary.quantiles(Metric::Duration).map(|q| q.min),
+        );
         let mean = summary.quantiles(Metric::Duration).map(emberscope_extract::features::Quantiles::mean);
         comparison.near(&figure("durationAvg"), row["durationAvg"].parse().unwrap(), mean, 0.1);
     }
@@ -220,12 +230,25 @@ fn sqls(comparison: &mut Comparison, run: &Read, name: &str) {
     for row in rows(name) {
         let id = SqlExecutionId(id(&row, "sqlId"));
         let (sql, summary) = (&run.run.sql_executions[&id], &run.features.sql_executions[&id]);
-        comparison.text(&format!("{name}.appId"), &Value::from(row["appId"].as_str()), run.run.application.id.as_deref());
-        comparison.text(&format!("{name}.description"), &Value::from(row["description"].as_str()), Some(&sql.description));
+        comparison.text(
+            &format!("{name}.appId"),
+            &Value::from(row["appId"].as_str()),
+            run.run.application.id.as_deref(),
+        );
+        comparison.text(
+            &format!("{name}.description"),
+            &Value::from(row["description"].as_str()),
+            Some(&sql.description),
+        );
         comparison.number(&format!("{name}.numTasks"), &whole(&row, "numTasks"), Some(summary.work.tasks.ended));
         comparison.number(&format!("{name}.duration"), &whole(&row, "duration"), summary.duration_ms);
         let stages = sums_of(run, |job| sql.job_ids.contains(job), &summary.work.sums);
-        comparison.near(&format!("{name}.executorCpuRatio"), row["executorCpuRatio"].parse().unwrap(), cpu_percent(&stages), 0.01);
+        comparison.near(
+            &format!("{name}.executorCpuRatio"),
+            row["executorCpuRatio"].parse().unwrap(),
+            cpu_percent(&stages),
+            0.01,
+        );
         sums(comparison, name, &row, &stages);
     }
 }
@@ -258,7 +281,9 @@ fn node_metrics(comparison: &mut Comparison, run: &Read, name: &str) {
         let accumulator = AccumulatorId(id(&row, "accumulatorId"));
         let figure = |column: &str| format!("{name}.{}.{}", accumulator.0, column);
         let nodes = sql.nodes();
-        let found = nodes.iter().find_map(|node| Some((node, node.metrics.iter().find(|metric| metric.accumulator_id == accumulator)?)));
+        let found = nodes
+            .iter()
+            .find_map(|node| Some((node, node.metrics.iter().find(|metric| metric.accumulator_id == accumulator)?)));
         let Some((node, metric)) = found else {
             comparison.text(&figure("name"), &Value::from(row["name"].as_str()), None);
             continue;
@@ -269,7 +294,11 @@ fn node_metrics(comparison: &mut Comparison, run: &Read, name: &str) {
         comparison.number(&figure("nodeID"), &whole(&row, "nodeID"), Some(node.id - adapters));
         comparison.text(&figure("name"), &Value::from(row["name"].as_str()), Some(&metric.name));
         comparison.text(&figure("metricType"), &Value::from(row["metricType"].as_str()), Some(&metric.kind));
-        comparison.number(&figure("total"), &whole(&row, "total"), metric.value.and_then(|value| u64::try_from(value).ok()));
+        comparison.number(
+            &figure("total"),
+            &whole(&row, "total"),
+            metric.value.and_then(|value| u64::try_from(value).ok()),
+        );
     }
 }
 
@@ -280,11 +309,20 @@ fn durations(comparison: &mut Comparison, run: &Read, name: &str) {
         let figure = |column: &str| format!("{name}.{id}.{column}");
         comparison.text(&figure("App ID"), &Value::from(row["App ID"].as_str()), run.run.application.id.as_deref());
         comparison.number(&figure("SQL Duration"), &whole(&row, "SQL Duration"), summary.duration_ms);
-        comparison.number(&figure("App Duration"), &whole(&row, "App Duration"), run.features.application.wall_clock_ms);
+        comparison.number(
+            &figure("App Duration"),
+            &whole(&row, "App Duration"),
+            run.features.application.wall_clock_ms,
+        );
         let stages = sums_of(run, |job| run.run.sql_executions[&id].job_ids.contains(job), &summary.work.sums);
         // They never say more than 100.
         let percent = cpu_percent(&stages).map(|percent| percent.min(100.0));
-        comparison.near(&figure("Executor CPU Time Percent"), row["Executor CPU Time Percent"].parse().unwrap(), percent, 0.01);
+        comparison.near(
+            &figure("Executor CPU Time Percent"),
+            row["Executor CPU Time Percent"].parse().unwrap(),
+            percent,
+            0.01,
+        );
     }
 }
 
@@ -314,7 +352,11 @@ fn failures(comparison: &mut Comparison, run: &Read) {
         let expected = row["failureReason"].strip_prefix("java.lang.Exception: ").unwrap();
         comparison.text("jobs_failure.failureReason", &Value::from(expected), reason.map(first_line).as_deref());
     }
-    comparison.number("jobs_failure", &Value::from(rows("jobs_failure_eventlog").len()), Some(run.features.application.failed_jobs));
+    comparison.number(
+        "jobs_failure",
+        &Value::from(rows("jobs_failure_eventlog").len()),
+        Some(run.features.application.failed_jobs),
+    );
     for row in rows("stages_failure_eventlog") {
         let key = StageKey { stage_id: StageId(id(&row, "stageId")), attempt: id(&row, "attemptId") as u32 };
         let stage = &run.run.stages[&key];
@@ -326,7 +368,11 @@ fn failures(comparison: &mut Comparison, run: &Read) {
             stage.failure_reason.as_deref().map(first_line).as_deref(),
         );
     }
-    comparison.number("stages_failure", &Value::from(rows("stages_failure_eventlog").len()), Some(run.features.application.failed_stage_attempts));
+    comparison.number(
+        "stages_failure",
+        &Value::from(rows("stages_failure_eventlog").len()),
+        Some(run.features.application.failed_stage_attempts),
+    );
     for row in rows("tasks_failure_eventlog") {
         let key = StageKey { stage_id: StageId(id(&row, "stageId")), attempt: id(&row, "stageAttemptId") as u32 };
         let task_id = TaskId(id(&row, "taskId"));
@@ -345,5 +391,9 @@ fn failures(comparison: &mut Comparison, run: &Read) {
         let expected = row["failureReason"].split(|c: char| !c.is_alphanumeric()).next().unwrap();
         comparison.text(&figure("failureReason"), &Value::from(expected), kind);
     }
-    comparison.number("tasks_failure", &Value::from(rows("tasks_failure_eventlog").len()), Some(run.features.application.tasks.failed));
+    comparison.number(
+        "tasks_failure",
+        &Value::from(rows("tasks_failure_eventlog").len()),
+        Some(run.features.application.tasks.failed),
+    );
 }

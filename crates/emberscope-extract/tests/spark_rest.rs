@@ -8,6 +8,7 @@ use emberscope_extract::features::catalogue::{self, Row, RunRef, StageRef, Table
 use emberscope_extract::features::{Metric, Quantiles, StageSummary, quantile_index};
 use emberscope_run::{JobId, JobResult, StageAttempt, StageId, StageKey, StageStatus, TaskColumn, TaskStatus};
 use serde_json::Value;
+use support::rest_fields::{SUMS, TASK_METRICS, TASK_TIMES};
 use support::{Comparison, Loaded};
 
 /// A request: name of the answer, application, its attempt where there are several.
@@ -79,105 +80,14 @@ const EXECUTORS: &[Request] = &[
 
 /// Figures that differ on purpose, each with its reason. `*` stands for anything.
 const INTENDED: &[(&str, &str)] = &[
-    ("executor*.driver.totalDuration", "Spark shows the driver's uptime here; ours is the time of its tasks, as for every executor"),
-    ("executor_list_json.driver.totalGCTime", "Spark shows the driver's polled TotalGCTime here, 0 in old logs; ours is the sum over its tasks, as for every executor"),
-];
-
-/// Sums of a stage by the field of the answer.
-const SUMS: &[(&str, Metric)] = &[
-    ("executorDeserializeTime", Metric::ExecutorDeserializeTime),
-    ("executorDeserializeCpuTime", Metric::ExecutorDeserializeCpuTime),
-    ("executorRunTime", Metric::ExecutorRunTime),
-    ("executorCpuTime", Metric::ExecutorCpuTime),
-    ("resultSize", Metric::ResultSize),
-    ("jvmGcTime", Metric::JvmGcTime),
-    ("resultSerializationTime", Metric::ResultSerializationTime),
-    ("memoryBytesSpilled", Metric::MemoryBytesSpilled),
-    ("diskBytesSpilled", Metric::DiskBytesSpilled),
-    ("peakExecutionMemory", Metric::PeakExecutionMemory),
-    ("inputBytes", Metric::InputBytes),
-    ("inputRecords", Metric::InputRecords),
-    ("outputBytes", Metric::OutputBytes),
-    ("outputRecords", Metric::OutputRecords),
-    ("shuffleRemoteBlocksFetched", Metric::ShuffleRemoteBlocks),
-    ("shuffleLocalBlocksFetched", Metric::ShuffleLocalBlocks),
-    ("shuffleFetchWaitTime", Metric::ShuffleFetchWaitTime),
-    ("shuffleRemoteBytesRead", Metric::ShuffleRemoteBytes),
-    ("shuffleRemoteBytesReadToDisk", Metric::ShuffleRemoteBytesToDisk),
-    ("shuffleLocalBytesRead", Metric::ShuffleLocalBytes),
-    ("shuffleReadBytes", Metric::ShuffleReadBytes),
-    ("shuffleReadRecords", Metric::ShuffleReadRecords),
-    ("shuffleCorruptMergedBlockChunks", Metric::PushCorruptMergedBlockChunks),
-    ("shuffleMergedFetchFallbackCount", Metric::PushMergedFetchFallback),
-    ("shuffleMergedRemoteBlocksFetched", Metric::PushMergedRemoteBlocks),
-    ("shuffleMergedLocalBlocksFetched", Metric::PushMergedLocalBlocks),
-    ("shuffleMergedRemoteChunksFetched", Metric::PushMergedRemoteChunks),
-    ("shuffleMergedLocalChunksFetched", Metric::PushMergedLocalChunks),
-    ("shuffleMergedRemoteBytesRead", Metric::PushMergedRemoteBytes),
-    ("shuffleMergedLocalBytesRead", Metric::PushMergedLocalBytes),
-    ("shuffleRemoteReqsDuration", Metric::ShuffleRemoteRequestsDuration),
-    ("shuffleMergedRemoteReqsDuration", Metric::PushMergedRemoteRequestsDuration),
-    ("shuffleWriteBytes", Metric::ShuffleWriteBytes),
-    ("shuffleWriteTime", Metric::ShuffleWriteTime),
-    ("shuffleWriteRecords", Metric::ShuffleWriteRecords),
-];
-
-/// Metrics of a task, and of the quantiles over tasks, by the path in the answer.
-const TASK_METRICS: &[(&str, Metric)] = &[
-    ("executorDeserializeTime", Metric::ExecutorDeserializeTime),
-    ("executorDeserializeCpuTime", Metric::ExecutorDeserializeCpuTime),
-    ("executorRunTime", Metric::ExecutorRunTime),
-    ("executorCpuTime", Metric::ExecutorCpuTime),
-    ("resultSize", Metric::ResultSize),
-    ("jvmGcTime", Metric::JvmGcTime),
-    ("resultSerializationTime", Metric::ResultSerializationTime),
-    ("memoryBytesSpilled", Metric::MemoryBytesSpilled),
-    ("diskBytesSpilled", Metric::DiskBytesSpilled),
-    ("peakExecutionMemory", Metric::PeakExecutionMemory),
-    ("inputMetrics/bytesRead", Metric::InputBytes),
-    ("inputMetrics/recordsRead", Metric::InputRecords),
-    ("outputMetrics/bytesWritten", Metric::OutputBytes),
-    ("outputMetrics/recordsWritten", Metric::OutputRecords),
-    ("shuffleReadMetrics/readBytes", Metric::ShuffleReadBytes),
-    ("shuffleReadMetrics/readRecords", Metric::ShuffleReadRecords),
-    ("shuffleReadMetrics/recordsRead", Metric::ShuffleReadRecords),
-    ("shuffleReadMetrics/remoteBlocksFetched", Metric::ShuffleRemoteBlocks),
-    ("shuffleReadMetrics/localBlocksFetched", Metric::ShuffleLocalBlocks),
-    ("shuffleReadMetrics/fetchWaitTime", Metric::ShuffleFetchWaitTime),
-    ("shuffleReadMetrics/remoteBytesRead", Metric::ShuffleRemoteBytes),
-    ("shuffleReadMetrics/remoteBytesReadToDisk", Metric::ShuffleRemoteBytesToDisk),
-    ("shuffleReadMetrics/localBytesRead", Metric::ShuffleLocalBytes),
-    ("shuffleReadMetrics/remoteReqsDuration", Metric::ShuffleRemoteRequestsDuration),
-    ("shuffleReadMetrics/shufflePushReadMetrics/corruptMergedBlockChunks", Metric::PushCorruptMergedBlockChunks),
-    ("shuffleReadMetrics/shufflePushReadMetrics/mergedFetchFallbackCount", Metric::PushMergedFetchFallback),
-    ("shuffleReadMetrics/shufflePushReadMetrics/remoteMergedBlocksFetched", Metric::PushMergedRemoteBlocks),
-    ("shuffleReadMetrics/shufflePushReadMetrics/localMergedBlocksFetched", Metric::PushMergedLocalBlocks),
-    ("shuffleReadMetrics/shufflePushReadMetrics/remoteMergedChunksFetched", Metric::PushMergedRemoteChunks),
-    ("shuffleReadMetrics/shufflePushReadMetrics/localMergedChunksFetched", Metric::PushMergedLocalChunks),
-    ("shuffleReadMetrics/shufflePushReadMetrics/remoteMergedBytesRead", Metric::PushMergedRemoteBytes),
-    ("shuffleReadMetrics/shufflePushReadMetrics/localMergedBytesRead", Metric::PushMergedLocalBytes),
-    ("shuffleReadMetrics/shufflePushReadMetrics/remoteMergedReqsDuration", Metric::PushMergedRemoteRequestsDuration),
-    ("shuffleReadMetrics/shufflePushReadMetricsDist/corruptMergedBlockChunks", Metric::PushCorruptMergedBlockChunks),
-    ("shuffleReadMetrics/shufflePushReadMetricsDist/mergedFetchFallbackCount", Metric::PushMergedFetchFallback),
-    ("shuffleReadMetrics/shufflePushReadMetricsDist/remoteMergedBlocksFetched", Metric::PushMergedRemoteBlocks),
-    ("shuffleReadMetrics/shufflePushReadMetricsDist/localMergedBlocksFetched", Metric::PushMergedLocalBlocks),
-    ("shuffleReadMetrics/shufflePushReadMetricsDist/remoteMergedChunksFetched", Metric::PushMergedRemoteChunks),
-    ("shuffleReadMetrics/shufflePushReadMetricsDist/localMergedChunksFetched", Metric::PushMergedLocalChunks),
-    ("shuffleReadMetrics/shufflePushReadMetricsDist/remoteMergedBytesRead", Metric::PushMergedRemoteBytes),
-    ("shuffleReadMetrics/shufflePushReadMetricsDist/localMergedBytesRead", Metric::PushMergedLocalBytes),
-    ("shuffleReadMetrics/shufflePushReadMetricsDist/remoteMergedReqsDuration", Metric::PushMergedRemoteRequestsDuration),
-    ("shuffleWriteMetrics/bytesWritten", Metric::ShuffleWriteBytes),
-    ("shuffleWriteMetrics/writeBytes", Metric::ShuffleWriteBytes),
-    ("shuffleWriteMetrics/writeTime", Metric::ShuffleWriteTime),
-    ("shuffleWriteMetrics/recordsWritten", Metric::ShuffleWriteRecords),
-    ("shuffleWriteMetrics/writeRecords", Metric::ShuffleWriteRecords),
-];
-
-/// Times of a task that the answer has beside the metrics.
-const TASK_TIMES: &[(&str, Metric)] = &[
-    ("duration", Metric::Duration),
-    ("schedulerDelay", Metric::SchedulerDelay),
-    ("gettingResultTime", Metric::GettingResultTime),
+    (
+        "executor*.driver.totalDuration",
+        "Spark shows the driver's uptime here; ours is the time of its tasks, as for every executor",
+    ),
+    (
+        "executor_list_json.driver.totalGCTime",
+        "Spark shows the driver's polled TotalGCTime here, 0 in old logs; ours is the sum over its tasks, as for every executor",
+    ),
 ];
 
 #[test]
@@ -197,7 +107,9 @@ fn our_figures_are_those_of_sparks_rest_api() {
     for (request, stage_id) in SUMMARIES {
         let run = logs.run(request.1, request.2);
         let key = StageKey { stage_id: StageId(*stage_id), attempt: 0 };
-        for_each(request, |answer, _| quantiles(&mut comparison, request.0, &run.run.stages[&key], &run.features.stages[&key], answer));
+        for_each(request, |answer, _| {
+            quantiles(&mut comparison, request.0, &run.run.stages[&key], &run.features.stages[&key], answer)
+        });
     }
     for request in JOBS {
         for_each(request, |answer, _| job(&mut comparison, request, &logs, answer));
@@ -234,7 +146,11 @@ fn applications(comparison: &mut Comparison, name: &str, logs: &Loaded, answer: 
         let figure = |field: &str| format!("{name}.{id}.{field}");
         comparison.text(&figure("name"), &answer["name"], application.name.as_deref());
         comparison.text(&figure("sparkUser"), &attempt["sparkUser"], application.user.as_deref());
-        comparison.text(&figure("appSparkVersion"), &attempt["appSparkVersion"], application.spark_version.as_deref().or(Some("")));
+        comparison.text(
+            &figure("appSparkVersion"),
+            &attempt["appSparkVersion"],
+            application.spark_version.as_deref().or(Some("")),
+        );
         comparison.time(&figure("startTime"), &attempt["startTime"], application.started_at);
         comparison.time(&figure("endTime"), &attempt["endTime"], application.end());
         comparison.number(&figure("duration"), &attempt["duration"], run.features.application.wall_clock_ms);
@@ -273,7 +189,11 @@ fn stage(comparison: &mut Comparison, request: &Request, logs: &Loaded, answer: 
     ] {
         comparison.number(&figure(field), &answer[field], Some(ours));
     }
-    comparison.number(&figure("resourceProfileId"), &answer["resourceProfileId"], Some(stage.resource_profile.map_or(0, |id| id.0)));
+    comparison.number(
+        &figure("resourceProfileId"),
+        &answer["resourceProfileId"],
+        Some(stage.resource_profile.map_or(0, |id| id.0)),
+    );
     for &(field, metric) in SUMS {
         comparison.number(&figure(field), &answer[field], summary.sum(metric));
         // What the table says is what the summary says.
@@ -284,15 +204,22 @@ fn stage(comparison: &mut Comparison, request: &Request, logs: &Loaded, answer: 
     }
     if let Value::Object(peaks) = &answer["peakExecutorMetrics"] {
         for (name, expected) in peaks {
-            let column = TaskColumn::executor_metrics().iter().find(|column| column.executor_metric_name() == Some(name));
+            let column =
+                TaskColumn::executor_metrics().iter().find(|column| column.executor_metric_name() == Some(name));
             let ours = column.and_then(|&column| summary.peaks.get(column));
             comparison.number(&figure(&format!("peakExecutorMetrics.{name}")), expected, ours);
         }
     }
     if let Value::Object(executors) = &answer["executorSummary"] {
         // The driver is listed for its memory, without tasks.
-        let worked = |executor: &&Value| ["succeededTasks", "failedTasks", "killedTasks"].iter().any(|field| executor[*field] != 0);
-        comparison.number(&figure("executors"), &Value::from(executors.values().filter(worked).count()), Some(summary.executors));
+        let worked = |executor: &&Value| {
+            ["succeededTasks", "failedTasks", "killedTasks"].iter().any(|field| executor[*field] != 0)
+        };
+        comparison.number(
+            &figure("executors"),
+            &Value::from(executors.values().filter(worked).count()),
+            Some(summary.executors),
+        );
         let excluded = |executor: &Value| executor["isExcludedForStage"].as_bool();
         for (id, executor) in executors {
             let ours = run.run.executors.get(&id.as_str().into());
@@ -323,7 +250,11 @@ fn task(comparison: &mut Comparison, name: &str, run: &support::Read, stage_id: 
         comparison.number(&figure("index"), &answer["index"], Some(running.partition));
         return;
     }
-    let row = stage.tasks.rows().find(|row| row.get(TaskColumn::TaskId) == Some(id)).unwrap_or_else(|| panic!("{name} has no task {id}"));
+    let row = stage
+        .tasks
+        .rows()
+        .find(|row| row.get(TaskColumn::TaskId) == Some(id))
+        .unwrap_or_else(|| panic!("{name} has no task {id}"));
     let of = RunRef { name: "", run: &run.run, features: &run.features };
     let row = Row::Task(TaskRef { of, stage, summary, task: &row });
     // Through the table, as a reader of it would see the task.
@@ -342,10 +273,18 @@ fn task(comparison: &mut Comparison, name: &str, run: &support::Read, stage_id: 
     if answer["partitionId"] != -1 {
         comparison.number(&figure("partitionId"), &answer["partitionId"], integer("partition_id"));
     }
-    comparison.time(&figure("launchTime"), &answer["launchTime"], integer("launched_at").map(|ms| emberscope_run::Timestamp(ms as i64)));
+    comparison.time(
+        &figure("launchTime"),
+        &answer["launchTime"],
+        integer("launched_at").map(|ms| emberscope_run::Timestamp(ms as i64)),
+    );
     comparison.text(&figure("executorId"), &answer["executorId"], text("executor_id").as_deref());
     comparison.text(&figure("host"), &answer["host"], text("host").as_deref());
-    comparison.text(&figure("status"), &answer["status"], text("status").map(|status| status.to_uppercase()).as_deref());
+    comparison.text(
+        &figure("status"),
+        &answer["status"],
+        text("status").map(|status| status.to_uppercase()).as_deref(),
+    );
     comparison.text(&figure("taskLocality"), &answer["taskLocality"], text("locality").as_deref());
     let speculative = match cell("speculative") {
         Cell::Flag(flag) => Some(flag),
@@ -356,7 +295,9 @@ fn task(comparison: &mut Comparison, name: &str, run: &support::Read, stage_id: 
         comparison.number(&figure(field), &answer[field], integer(&format!("{}{}", metric.stem(), metric.suffix())));
     }
     for &(path, metric) in TASK_METRICS {
-        let name = metric.column().map_or_else(|| format!("{}{}", metric.stem(), metric.suffix()), |column| column.name().to_owned());
+        let name = metric
+            .column()
+            .map_or_else(|| format!("{}{}", metric.stem(), metric.suffix()), |column| column.name().to_owned());
         comparison.number(&figure(path), at(&answer["taskMetrics"], path), integer(&name));
     }
 }
@@ -384,7 +325,10 @@ fn quantiles(comparison: &mut Comparison, name: &str, stage: &StageAttempt, summ
                 _ => None,
             };
             // Quantiles that no feature holds are taken by the rule that the features follow.
-            let ours = summary.quantiles(metric).and_then(of_summary).or_else(|| values.get(quantile_index(quantile, values.len())).copied());
+            let ours = summary
+                .quantiles(metric)
+                .and_then(of_summary)
+                .or_else(|| values.get(quantile_index(quantile, values.len())).copied());
             let figure = format!("{name}.{}.{path}[{quantile}]", summary.key);
             let whole = expected.as_f64().map_or(Value::Null, |value| Value::from(value as u64));
             comparison.number(&figure, &whole, ours);
@@ -412,8 +356,19 @@ fn job(comparison: &mut Comparison, request: &Request, logs: &Loaded, answer: &V
     expected.sort_unstable();
     comparison.text(&figure("stageIds"), &Value::from(format!("{expected:?}")), Some(&format!("{stages:?}")));
     let work = &summary.work;
-    let wanted: u64 = job.stage_ids.iter().filter_map(|id| run.run.stages.get(&StageKey { stage_id: *id, attempt: 0 })).map(|stage| stage.num_tasks).sum();
-    let done: u64 = run.features.stages.values().filter(|stage| run.run.stages[&stage.key].job_ids.contains(&id)).map(|stage| stage.partitions_done).sum();
+    let wanted: u64 = job
+        .stage_ids
+        .iter()
+        .filter_map(|id| run.run.stages.get(&StageKey { stage_id: *id, attempt: 0 }))
+        .map(|stage| stage.num_tasks)
+        .sum();
+    let done: u64 = run
+        .features
+        .stages
+        .values()
+        .filter(|stage| run.run.stages[&stage.key].job_ids.contains(&id))
+        .map(|stage| stage.partitions_done)
+        .sum();
     for (field, ours) in [
         ("numTasks", wanted),
         ("numActiveTasks", work.tasks.running),
@@ -461,17 +416,30 @@ fn executor(comparison: &mut Comparison, request: &Request, logs: &Loaded, answe
     comparison.time(&figure("removeTime"), &answer["removeTime"], executor.removed_at);
     comparison.text(&figure("removeReason"), &answer["removeReason"], executor.removed_reason.as_deref());
     comparison.flag(&figure("isActive"), &answer["isActive"], Some(executor.removed_at.is_none()));
-    comparison.number(&figure("resourceProfileId"), &answer["resourceProfileId"], Some(executor.resource_profile.map_or(0, |id| id.0)));
+    comparison.number(
+        &figure("resourceProfileId"),
+        &answer["resourceProfileId"],
+        Some(executor.resource_profile.map_or(0, |id| id.0)),
+    );
     let still = executor.exclusions.iter().any(|exclusion| exclusion.stage.is_none() && exclusion.until.is_none());
     comparison.flag(&figure("isExcluded"), &answer["isExcluded"], Some(still));
     let host = answer["hostPort"].as_str().map(|host| host.split(':').next().unwrap_or_default().to_owned());
     comparison.text(&figure("host"), &host.map_or(Value::Null, Value::from), executor.host.as_deref());
     let memory = &answer["memoryMetrics"];
-    comparison.number(&figure("totalOnHeapStorageMemory"), &memory["totalOnHeapStorageMemory"], executor.max_on_heap_memory.map(|bytes| bytes.0));
-    comparison.number(&figure("totalOffHeapStorageMemory"), &memory["totalOffHeapStorageMemory"], executor.max_off_heap_memory.map(|bytes| bytes.0));
+    comparison.number(
+        &figure("totalOnHeapStorageMemory"),
+        &memory["totalOnHeapStorageMemory"],
+        executor.max_on_heap_memory.map(|bytes| bytes.0),
+    );
+    comparison.number(
+        &figure("totalOffHeapStorageMemory"),
+        &memory["totalOffHeapStorageMemory"],
+        executor.max_off_heap_memory.map(|bytes| bytes.0),
+    );
     if let Value::Object(peaks) = &answer["peakMemoryMetrics"] {
         for (name, expected) in peaks {
-            let column = TaskColumn::executor_metrics().iter().find(|column| column.executor_metric_name() == Some(name));
+            let column =
+                TaskColumn::executor_metrics().iter().find(|column| column.executor_metric_name() == Some(name));
             comparison.number(&figure(name), expected, column.and_then(|&column| executor.peaks.get(column)));
         }
     }
@@ -494,6 +462,10 @@ fn storage(comparison: &mut Comparison, logs: &Loaded) {
         };
         comparison.text("one_rdd_storage_json.name", &answer["name"], Some(&rdd.name));
         comparison.number("one_rdd_storage_json.numPartitions", &answer["numPartitions"], Some(rdd.partitions));
-        comparison.number("one_rdd_storage_json.numCachedPartitions", &answer["numCachedPartitions"], Some(rdd.cached_partitions_last));
+        comparison.number(
+            "one_rdd_storage_json.numCachedPartitions",
+            &answer["numCachedPartitions"],
+            Some(rdd.cached_partitions_last),
+        );
     });
 }

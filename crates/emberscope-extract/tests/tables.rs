@@ -46,7 +46,8 @@ fn every_cell_of_every_table_is_what_the_catalogue_says() {
         for read in &logs.runs {
             let of = RunRef { name: &read.path, run: &read.run, features: &read.features };
             let visited = of.rows(written.table, |row| {
-                let line: serde_json::Map<String, serde_json::Value> = serde_json::from_str(lines.next().unwrap()).unwrap();
+                let line: serde_json::Map<String, serde_json::Value> =
+                    serde_json::from_str(lines.next().unwrap()).unwrap();
                 assert_eq!(line.len(), features.len());
                 for feature in features {
                     let cell = &line[&feature.name];
@@ -102,7 +103,7 @@ fn parquet_and_ndjson_hold_the_same_rows_in_the_types_of_the_catalogue() {
                     AnyValue::Float64(value) => same(cell, value),
                     AnyValue::Boolean(value) => cell.as_bool() == Some(value),
                     AnyValue::String(value) => cell.as_str() == Some(value),
-                    other => panic!("{other:?}"),
+                    other => other.get_str().is_some() && cell.as_str() == other.get_str(),
                 };
                 assert!(equal, "{feature:?} of row {index}");
             }
@@ -142,8 +143,10 @@ fn a_table_without_rows_still_has_its_columns() {
 fn only_the_tables_asked_for_are_written_and_nothing_is_left_of_a_writer_that_was_given_up() {
     let directory = tempfile::tempdir().unwrap();
     let names = || {
-        let mut names: Vec<_> =
-            std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> = std::fs::read_dir(directory.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     };

@@ -157,7 +157,7 @@ impl TaskStore {
     pub fn read_column(&self, column: TaskColumn, out: &mut Vec<u64>) {
         out.reserve(self.len);
         for chunk in &self.chunks {
-            chunk.unpack(column, |value| out.push(value));
+            chunk.unpack(column, out);
         }
         out.extend(self.open.iter().map(|row| row.values[column as usize]));
     }
@@ -216,8 +216,7 @@ impl TaskPart<'_> {
         match self.0 {
             Part::Packed(chunk) => chunk.each_column(|column, min, width, bytes| {
                 let Some(out) = columns.get_mut(column) else { return false };
-                out.reserve(self.len());
-                unpack_column(self.len(), min, width, bytes, &mut |value| out.push(value));
+                unpack_column(self.len(), min, width, bytes, out);
                 true
             }),
             Part::Open(rows) => {
@@ -258,10 +257,10 @@ impl Chunk {
         Self { len: rows.len() as u16, data: data.into_boxed_slice() }
     }
 
-    fn unpack(&self, wanted: TaskColumn, mut give: impl FnMut(u64)) {
+    fn unpack(&self, wanted: TaskColumn, out: &mut Vec<u64>) {
         self.each_column(|column, min, width, bytes| {
             if column == wanted as usize {
-                unpack_column(usize::from(self.len), min, width, bytes, &mut give);
+                unpack_column(usize::from(self.len), min, width, bytes, out);
                 return false;
             }
             true
@@ -270,13 +269,11 @@ impl Chunk {
 
     fn rows(&self) -> Vec<TaskRow> {
         let mut rows = vec![TaskRow::default(); usize::from(self.len)];
+        let mut values = Vec::with_capacity(rows.len());
         self.each_column(|column, min, width, bytes| {
-            let mut row = rows.iter_mut();
-            unpack_column(usize::from(self.len), min, width, bytes, &mut |value| {
-                if let Some(row) = row.next() {
-                    row.values[column] = value;
-                }
-            });
+            values.clear();
+            unpack_column(usize::from(self.len), min, width, bytes, &mut values);
+            rows.iter_mut().zip(&values).for_each(|(row, &value)| row.values[column] = value);
             true
         });
         rows
@@ -296,18 +293,15 @@ impl Chunk {
     }
 }
 
-fn unpack_column(len: usize, min: u64, width: usize, bytes: &[u8], give: &mut impl FnMut(u64)) {
-    let mut emit = |difference: u64| give(min.wrapping_add(difference).wrapping_sub(1));
+/// Appends the values of a column. Every width has a loop of its own, whose length is known before it begins.
+fn unpack_column(len: usize, min: u64, width: usize, bytes: &[u8], out: &mut Vec<u64>) {
+    let value = |difference: u64| min.wrapping_add(difference).wrapping_sub(1);
     match width {
-        0 => (0..len).for_each(|_| emit(0)),
-        1 => bytes.iter().for_each(|&byte| emit(u64::from(byte))),
-        _ => {
-            for value in bytes.chunks_exact(width) {
-                let mut le = [0; 8];
-                le[..width].copy_from_slice(value);
-                emit(u64::from_le_bytes(le));
-            }
-        }
+        0 => out.resize(out.len() + len, value(0)),
+        1 => out.extend(bytes.iter().map(|&byte| value(u64::from(byte)))),
+        2 => out.extend(bytes.as_chunks().0.iter().map(|&le| value(u64::from(u16::from_le_bytes(le))))),
+        4 => out.extend(bytes.as_chunks().0.iter().map(|&le| value(u64::from(u32::from_le_bytes(le))))),
+        _ => out.extend(bytes.as_chunks().0.iter().map(|&le| value(u64::from_le_bytes(le)))),
     }
 }
 

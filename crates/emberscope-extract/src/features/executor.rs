@@ -81,7 +81,9 @@ pub(super) struct Share {
 pub(super) fn start(shares: &mut Vec<Share>, run: &Run, key: StageKey, pass: &Pass) {
     shares.resize_with(run.executor_names.len(), Share::default);
     for (index, &executor) in pass.executor.iter().enumerate() {
-        let Some(share) = usize::try_from(executor).ok().and_then(|executor| shares.get_mut(executor)) else { continue };
+        let Some(share) = usize::try_from(executor).ok().and_then(|executor| shares.get_mut(executor)) else {
+            continue;
+        };
         share.stages += u64::from(share.last_stage != Some(key));
         share.last_stage = Some(key);
         let time = |times: &[u64]| times.get(index).copied().filter(|&time| time != NULL);
@@ -181,7 +183,10 @@ pub(super) fn summarise(run: &Run, shares: Vec<Share>) -> BTreeMap<ExecutorId, E
         .map(|executor| {
             let lifetime_ms = executor.lifetime(end).map(|lifetime| lifetime.0);
             let core_ms = lifetime_ms.and_then(|ms| Some(ms.saturating_mul(executor.cores?)));
-            (executor.id.clone(), ExecutorSummary { id: executor.id.clone(), lifetime_ms, core_ms, ..Default::default() })
+            (
+                executor.id.clone(),
+                ExecutorSummary { id: executor.id.clone(), lifetime_ms, core_ms, ..Default::default() },
+            )
         })
         .collect();
     for (id, mut share) in run.executor_names.iter().zip(shares) {

@@ -37,14 +37,19 @@ pub struct Work {
 
 impl Work {
     /// The work of the stage attempts `keys`.
-    pub(super) fn of(keys: impl IntoIterator<Item = StageKey>, run: &Run, stages: &BTreeMap<StageKey, StageSummary>) -> Self {
+    pub(super) fn of(
+        keys: impl IntoIterator<Item = StageKey>,
+        run: &Run,
+        stages: &BTreeMap<StageKey, StageSummary>,
+    ) -> Self {
         let mut work = Self::default();
         let mut longest = 0.0;
         for (key, stage) in keys.into_iter().filter_map(|key| Some((key, stages.get(&key)?))) {
             match stage.status {
                 StageStatus::Skipped | StageStatus::Pending => {
                     work.skipped_stages += 1;
-                    work.skipped_tasks = work.skipped_tasks.saturating_add(run.stages.get(&key).map_or(0, |s| s.num_tasks));
+                    work.skipped_tasks =
+                        work.skipped_tasks.saturating_add(run.stages.get(&key).map_or(0, |s| s.num_tasks));
                     continue;
                 }
                 StageStatus::Failed => work.failed_stage_attempts += 1,

@@ -65,14 +65,18 @@ impl Pass {
             }
             _ => {
                 self.values.clear();
-                self.values.extend(self.launch.iter().zip(&self.finish).map(|(&launch, &finish)| duration(launch, finish)));
+                self.values
+                    .extend(self.launch.iter().zip(&self.finish).map(|(&launch, &finish)| duration(launch, finish)));
             }
         }
     }
 
     /// The tasks as (value, status, executor).
     pub(super) fn rows(&self) -> impl Iterator<Item = (u64, u64, u64)> + '_ {
-        self.values.iter().zip(self.status.iter().zip(&self.executor)).map(|(&value, (&status, &executor))| (value, status, executor))
+        self.values
+            .iter()
+            .zip(self.status.iter().zip(&self.executor))
+            .map(|(&value, (&status, &executor))| (value, status, executor))
     }
 
     /// The index of the successful task with the largest of `values`, the first of equals; `None` when none is known.

@@ -108,7 +108,10 @@ impl PlanSummary {
             }
         };
         add(&mut self.spill_bytes, "spill size");
-        let scan = name.starts_with("Scan ") || name.contains("FileScan") || name.contains("BatchScan") || name.contains("Scan parquet");
+        let scan = name.starts_with("Scan ")
+            || name.contains("FileScan")
+            || name.contains("BatchScan")
+            || name.contains("Scan parquet");
         let counter = if name.contains("InMemoryTableScan") || name.contains("InMemoryTable Scan") {
             &mut self.cached_scans
         } else if scan {
@@ -138,7 +141,11 @@ impl PlanSummary {
             &mut self.sorts
         } else if name.contains("Python") || name.contains("Pandas") || name.contains("ArrowEval") {
             &mut self.python_nodes
-        } else if name.contains("Insert") || name.contains("WriteFiles") || name.starts_with("Write") || name.contains("AppendData") {
+        } else if name.contains("Insert")
+            || name.contains("WriteFiles")
+            || name.starts_with("Write")
+            || name.contains("AppendData")
+        {
             add(&mut self.files_written, "number of written files");
             &mut self.writes
         } else {

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use emberscope_run::{
-    ExecutorMetrics, Locality, NULL, Run, StageAttempt, StageKey, StageStatus, TaskColumn, TaskRow, TaskStatus, Timestamp,
+    ExecutorMetrics, Locality, NULL, Run, StageAttempt, StageKey, StageStatus, TaskColumn, TaskRow, TaskStatus,
+    Timestamp,
 };
 
 use super::distribution::{Distribution, Quantiles};
@@ -52,8 +53,16 @@ impl NotableTask {
         use TaskColumn as C;
         let mut row = TaskRow::default();
         for column in [
-            C::TaskId, C::Partition, C::Executor, C::LaunchTime, C::FinishTime, C::InputBytes, C::ShuffleLocalBytesRead,
-            C::ShuffleRemoteBytesRead, C::InputRecords, C::ShuffleRecordsRead,
+            C::TaskId,
+            C::Partition,
+            C::Executor,
+            C::LaunchTime,
+            C::FinishTime,
+            C::InputBytes,
+            C::ShuffleLocalBytesRead,
+            C::ShuffleRemoteBytesRead,
+            C::InputRecords,
+            C::ShuffleRecordsRead,
         ] {
             scratch.clear();
             stage.tasks.read_column(column, scratch);
@@ -159,9 +168,10 @@ impl StageSummary {
             key: stage.key,
             status: stage.status(),
             wanted: 0,
-            duration_ms: stage.duration().map(|d| d.0).or_else(|| {
-                Some(last_finish?.since(stage.submitted_at.or(first_launch)?).0)
-            }),
+            duration_ms: stage
+                .duration()
+                .map(|d| d.0)
+                .or_else(|| Some(last_finish?.since(stage.submitted_at.or(first_launch)?).0)),
             wall_clock_ms: 0.0,
             slots: first_launch.or(stage.submitted_at).and_then(|at| slots.at(at)).filter(|&slots| slots > 0),
             executors: distinct(pass.executor.iter().copied()),
@@ -193,15 +203,20 @@ impl StageSummary {
             }
         }
         let partitions = stage.tasks.column(TaskColumn::Partition);
-        let succeeded = partitions.iter().zip(&pass.status).filter(|&(_, &status)| status == TaskStatus::Success.code());
+        let succeeded =
+            partitions.iter().zip(&pass.status).filter(|&(_, &status)| status == TaskStatus::Success.code());
         self.partitions_done = distinct(succeeded.map(|(&partition, _)| partition));
         let flags = stage.tasks.column(TaskColumn::Speculative);
         if flags.contains(&1) {
             let reported = |&(_, &status): &(&u64, &u64)| status != TaskStatus::Resubmitted.code();
             self.tasks.speculative =
                 flags.iter().zip(&pass.status).filter(reported).filter(|&(&flag, _)| flag == 1).count() as u64;
-            let copied: BTreeSet<u64> =
-                partitions.iter().zip(&flags).filter(|&(_, &flag)| flag == 1).map(|(&partition, _)| partition).collect();
+            let copied: BTreeSet<u64> = partitions
+                .iter()
+                .zip(&flags)
+                .filter(|&(_, &flag)| flag == 1)
+                .map(|(&partition, _)| partition)
+                .collect();
             for ((duration, status, _), partition) in pass.rows().zip(&partitions) {
                 if status == TaskStatus::Killed.code() && duration != NULL && copied.contains(partition) {
                     self.speculative_waste_ms = self.speculative_waste_ms.saturating_add(duration);

@@ -95,8 +95,14 @@ impl Timeline {
             }
             timeline.peak_tasks = timeline.peak_tasks.max(tasks);
         }
-        timeline.stage_ms =
-            edges.stages.iter().copied().zip(shares).filter(|&(_, parts)| parts > 0).map(|(key, parts)| (key, parts as f64 / PARTS as f64)).collect();
+        timeline.stage_ms = edges
+            .stages
+            .iter()
+            .copied()
+            .zip(shares)
+            .filter(|&(_, parts)| parts > 0)
+            .map(|(key, parts)| (key, parts as f64 / PARTS as f64))
+            .collect();
         if let (Some(from), Some(to)) = (timeline.last_finish, run.application.end())
             && to > from
         {

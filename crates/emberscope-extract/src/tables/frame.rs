@@ -29,7 +29,8 @@ pub(super) fn of(batch: &mut Batch) -> PolarsResult<DataFrame> {
                 Cells::Integers(values) => {
                     let validity = validity(values.iter().map(|&value| value != NULL_INTEGER), rows);
                     let values = std::mem::replace(values, Vec::with_capacity(rows));
-                    Int64Chunked::with_chunk(name, PrimitiveArray::from_vec(values).with_validity(validity)).into_series()
+                    Int64Chunked::with_chunk(name, PrimitiveArray::from_vec(values).with_validity(validity))
+                        .into_series()
                 }
                 Cells::Floats(values) => {
                     let validity = validity(values.iter().map(|value| !value.is_nan()), rows);
@@ -38,11 +39,14 @@ pub(super) fn of(batch: &mut Batch) -> PolarsResult<DataFrame> {
                         // What stands behind a null shows in no file.
                         values.iter_mut().filter(|value| value.is_nan()).for_each(|value| *value = 0.0);
                     }
-                    Float64Chunked::with_chunk(name, PrimitiveArray::from_vec(values).with_validity(validity)).into_series()
+                    Float64Chunked::with_chunk(name, PrimitiveArray::from_vec(values).with_validity(validity))
+                        .into_series()
                 }
-                Cells::Flags(values) => {
-                    BooleanChunked::from_iter_options(name, values.iter().map(|&value| (value < 2).then_some(value == 1))).into_series()
-                }
+                Cells::Flags(values) => BooleanChunked::from_iter_options(
+                    name,
+                    values.iter().map(|&value| (value < 2).then_some(value == 1)),
+                )
+                .into_series(),
                 Cells::Texts(texts) => {
                     let distinct = StringChunked::from_slice(name, &texts.distinct);
                     let code = |&code: &u32| (code != NULL_CODE).then_some(code);

@@ -146,7 +146,13 @@ impl TableWriter {
             let path = directory.join(format!("{table}.{}", options.format.name()));
             let columns = table.features().len().max(1);
             let batch_rows = BATCH_ROWS.min(BATCH_VALUES / columns);
-            Ok(OpenTable { table, file: TableFile::create(path, options.format, table)?, batch: Batch::new(table), batch_rows, rows: 0 })
+            Ok(OpenTable {
+                table,
+                file: TableFile::create(path, options.format, table)?,
+                batch: Batch::new(table),
+                batch_rows,
+                rows: 0,
+            })
         };
         Ok(Self { open: tables.into_iter().map(open).collect::<Result<_, _>>()? })
     }

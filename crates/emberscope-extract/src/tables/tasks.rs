@@ -57,12 +57,17 @@ impl<'a> TaskRows<'a> {
                 (Some(value), Column::Integers(out)) => self.integers(value, stage, summary, out),
                 (Some(value), Column::Floats(out)) => self.floats(value, summary, out),
                 (Some(TaskValue::Column(column)), Column::Flags(out)) => {
-                    out.extend(self.column(column).iter().map(|&value| if value == NULL { u8::MAX } else { u8::from(value == 1) }));
+                    out.extend(
+                        self.column(column)
+                            .iter()
+                            .map(|&value| if value == NULL { u8::MAX } else { u8::from(value == 1) }),
+                    );
                 }
                 (Some(value), Column::Texts(out)) => self.texts(feature, value, stage, summary, out, codes),
                 (None, Column::Texts(out)) => {
                     // A key: the same for the whole run.
-                    let code = codes.first().copied().flatten().unwrap_or_else(|| self.key(feature, stage, summary, out));
+                    let code =
+                        codes.first().copied().flatten().unwrap_or_else(|| self.key(feature, stage, summary, out));
                     codes.resize(1, Some(code));
                     out.codes.resize(out.codes.len() + self.len, code);
                 }
@@ -93,7 +98,11 @@ impl<'a> TaskRows<'a> {
             TaskValue::LaunchDelay => {
                 let first = summary.first_launch.map_or(NULL, |first| first.0 as u64);
                 out.extend(self.column(TaskColumn::LaunchTime).iter().map(|&launch| {
-                    if launch == NULL || first == NULL || i64::try_from(launch).is_err() { NULL_INTEGER } else { integer(launch.saturating_sub(first)) }
+                    if launch == NULL || first == NULL || i64::try_from(launch).is_err() {
+                        NULL_INTEGER
+                    } else {
+                        integer(launch.saturating_sub(first))
+                    }
                 }));
             }
             TaskValue::FailureClass | TaskValue::Quotient(..) | TaskValue::OverMedian(_) => {
@@ -107,13 +116,21 @@ impl<'a> TaskRows<'a> {
             TaskValue::Quotient(part, whole, scale) => {
                 let pairs = self.metric(part).iter().zip(self.metric(whole));
                 out.extend(pairs.map(|(&part, &whole)| {
-                    if part == NULL || whole == NULL || whole == 0 { f64::NAN } else { part as f64 / whole as f64 / scale }
+                    if part == NULL || whole == NULL || whole == 0 {
+                        f64::NAN
+                    } else {
+                        part as f64 / whole as f64 / scale
+                    }
                 }));
             }
             TaskValue::OverMedian(metric) => {
                 let median = summary.quantiles(metric).map(|quantiles| quantiles.p50).filter(|&median| median > 0);
                 let median = median.map_or(f64::NAN, |median| median as f64);
-                out.extend(self.metric(metric).iter().map(|&value| if value == NULL { f64::NAN } else { value as f64 / median }));
+                out.extend(
+                    self.metric(metric)
+                        .iter()
+                        .map(|&value| if value == NULL { f64::NAN } else { value as f64 / median }),
+                );
             }
             _ => out.resize(out.len() + self.len, f64::NAN),
         }
@@ -154,7 +171,13 @@ impl<'a> TaskRows<'a> {
         }
     }
 
-    fn key(&self, feature: &'static Feature, stage: &'a StageAttempt, summary: &'a StageSummary, out: &mut Texts) -> u32 {
+    fn key(
+        &self,
+        feature: &'static Feature,
+        stage: &'a StageAttempt,
+        summary: &'a StageSummary,
+        out: &mut Texts,
+    ) -> u32 {
         match feature.value(&Row::Task(TaskRef { of: self.of, stage, summary, task: &TaskRow::default() })) {
             Value::Text(text) => out.code(&text),
             _ => NULL_CODE,
@@ -181,7 +204,9 @@ fn derive<I: Iterator<Item = u64>>(metric: Metric, column: impl Fn(TaskColumn) -
     let zip = |a: C, b: C| column(a).zip(column(b));
     match metric {
         Metric::Duration => out.extend(zip(C::FinishTime, C::LaunchTime).map(|(finish, launch)| minus(finish, launch))),
-        Metric::GettingResultTime => out.extend(zip(C::GettingResultAt, C::FinishTime).map(|(at, finish)| getting(at, finish))),
+        Metric::GettingResultTime => {
+            out.extend(zip(C::GettingResultAt, C::FinishTime).map(|(at, finish)| getting(at, finish)))
+        }
         Metric::SchedulerDelay => {
             let times = zip(C::FinishTime, C::LaunchTime).zip(column(C::GettingResultAt));
             let parts = zip(C::ExecutorDeserializeTime, C::ExecutorRunTime).zip(column(C::ResultSerializationTime));
@@ -190,10 +215,14 @@ fn derive<I: Iterator<Item = u64>>(metric: Metric, column: impl Fn(TaskColumn) -
                 minus(rest, getting(at, finish))
             }));
         }
-        Metric::ShuffleReadBytes => out.extend(zip(C::ShuffleLocalBytesRead, C::ShuffleRemoteBytesRead).map(|(a, b)| plus(a, b))),
+        Metric::ShuffleReadBytes => {
+            out.extend(zip(C::ShuffleLocalBytesRead, C::ShuffleRemoteBytesRead).map(|(a, b)| plus(a, b)))
+        }
         Metric::BytesIn => {
             let shuffled = zip(C::ShuffleLocalBytesRead, C::ShuffleRemoteBytesRead);
-            out.extend(column(C::InputBytes).zip(shuffled).map(|(input, (local, remote))| plus(input, plus(local, remote))));
+            out.extend(
+                column(C::InputBytes).zip(shuffled).map(|(input, (local, remote))| plus(input, plus(local, remote))),
+            );
         }
         Metric::RecordsIn => out.extend(zip(C::InputRecords, C::ShuffleRecordsRead).map(|(a, b)| plus(a, b))),
         _ => {}

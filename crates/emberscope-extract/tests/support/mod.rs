@@ -1,6 +1,8 @@
 //! Reads the shared logs and keeps the score of a comparison.
 #![allow(dead_code, reason = "each test takes what it needs")]
 
+pub(crate) mod rest_fields;
+
 use std::path::PathBuf;
 
 use emberscope_extract::features::Features;
@@ -43,7 +45,8 @@ impl Loaded {
         }
         let mut runs = Vec::new();
         for input in inputs {
-            let found = discover(&root.join(input), &DiscoverLimits::default()).unwrap_or_else(|error| panic!("{input}: {error}"));
+            let found = discover(&root.join(input), &DiscoverLimits::default())
+                .unwrap_or_else(|error| panic!("{input}: {error}"));
             for input in &found.runs {
                 let path = input.path.clone();
                 let run = read_run(input, &ReadOptions::default()).unwrap_or_else(|error| panic!("{error}"));
@@ -83,7 +86,9 @@ impl Comparison {
         match expected {
             Value::Null => {}
             expected if expected.as_u64() == Some(0) && ours.is_none() => self.unknown += 1,
-            expected => self.compare(figure, expected.as_u64() == ours && ours.is_some(), expected, &format!("{ours:?}")),
+            expected => {
+                self.compare(figure, expected.as_u64() == ours && ours.is_some(), expected, &format!("{ours:?}"))
+            }
         }
     }
 
@@ -110,7 +115,9 @@ impl Comparison {
             (Value::Null, _) => {}
             // False where the log does not say is what others print for unknown.
             (Value::Bool(false), None) => self.unknown += 1,
-            (expected, ours) => self.compare(figure, expected.as_bool() == ours && ours.is_some(), expected, &format!("{ours:?}")),
+            (expected, ours) => {
+                self.compare(figure, expected.as_bool() == ours && ours.is_some(), expected, &format!("{ours:?}"))
+            }
         }
     }
 
@@ -125,7 +132,10 @@ impl Comparison {
         if !equal {
             let mut expected = expected.to_string();
             expected.truncate((0..=160).rev().find(|&end| expected.is_char_boundary(end)).unwrap_or(0));
-            self.differences.push((figure.to_owned(), format!("expected {expected}, ours {}", ours.chars().take(160).collect::<String>())));
+            self.differences.push((
+                figure.to_owned(),
+                format!("expected {expected}, ours {}", ours.chars().take(160).collect::<String>()),
+            ));
         }
     }
 
@@ -140,7 +150,12 @@ impl Comparison {
                 None => wrong.push(format!("{figure}: {difference}")),
             }
         }
-        eprintln!("{} figures compared, {} unknown here and 0 there, {} differ", self.compared, self.unknown, self.differences.len());
+        eprintln!(
+            "{} figures compared, {} unknown here and 0 there, {} differ",
+            self.compared,
+            self.unknown,
+            self.differences.len()
+        );
         for ((pattern, reason), met) in intended.iter().zip(&met) {
             eprintln!("  {met} by intent: {pattern}: {reason}");
         }

@@ -24,9 +24,13 @@ pub(super) const NOT_POLLED: &str = "it was never polled, or this Spark does not
 /// The meaning of null of an optional text or id.
 pub(super) const NOT_SET: &str = "the log does not say";
 
+/// A number of a summary that has a column: name, meaning, value.
+pub(super) type Number<T> = (&'static str, &'static str, fn(&T) -> u64);
+
 pub(super) type Text<'a> = Option<Cow<'a, str>>;
 
 /// Text that is there.
+#[expect(clippy::unnecessary_wraps, reason = "a getter of text gives an option")]
 pub(super) fn text(value: &str) -> Text<'_> {
     Some(Cow::Borrowed(value))
 }

@@ -10,6 +10,7 @@ mod list;
 mod row;
 mod sql;
 mod stage_attempts;
+mod stage_tasks;
 mod statistics;
 mod streaming;
 mod tasks;

@@ -197,7 +197,9 @@ impl<'a> RunRef<'a> {
             Table::StreamingBatches => {
                 for summary in &features.streaming_batches {
                     let query = run.streaming_queries.get(&summary.run_id);
-                    if let Some((query, batch)) = query.and_then(|query| Some((query, query.batches.get(&summary.batch_id)?))) {
+                    if let Some((query, batch)) =
+                        query.and_then(|query| Some((query, query.batches.get(&summary.batch_id)?)))
+                    {
                         visit(&Row::Batch(BatchRef { of: self, query, batch, summary }))?;
                     }
                 }
@@ -221,6 +223,9 @@ impl<'a> RunRef<'a> {
     }
 }
 
-fn paired<'a, K: Ord, A, B>(all: &'a BTreeMap<K, A>, summaries: &'a BTreeMap<K, B>) -> impl Iterator<Item = (&'a A, &'a B)> {
+fn paired<'a, K: Ord, A, B>(
+    all: &'a BTreeMap<K, A>,
+    summaries: &'a BTreeMap<K, B>,
+) -> impl Iterator<Item = (&'a A, &'a B)> {
     all.iter().filter_map(|(key, value)| Some((value, summaries.get(key)?)))
 }

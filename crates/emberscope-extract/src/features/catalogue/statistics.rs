@@ -2,12 +2,12 @@
 
 use emberscope_run::Unit;
 
-use super::list::{Batches, Entry, Executors, Jobs, NEVER, NO_METRIC, NO_RATIO, Runs, Sqls, Stages, entry};
+use super::list::{Batches, Entry, Executors, Jobs, NEVER, NO_METRIC, NO_RATIO, Number, Runs, Sqls, Stages, entry};
 use super::row::{BatchRef, ExecutorRef, JobRef, RunRef, SqlRef, StageRef};
 use crate::features::{Metric, Quantiles, TaskCounts, Work};
 
 /// A statistic of a metric over successful tasks: its word, what it is, and its value.
-pub(super) const QUANTILES: &[(&str, &str, fn(&Quantiles) -> u64)] = &[
+pub(super) const QUANTILES: &[Number<Quantiles>] = &[
     ("min", "The least over successful tasks", |q| q.min),
     ("p05", "The 5 % quantile over successful tasks", |q| q.p05),
     ("p25", "The lower quartile over successful tasks", |q| q.p25),
@@ -53,41 +53,125 @@ pub(super) fn statistic(metric: Metric, word: &str, what: &str, null: &'static s
 
 /// Shares of one metric in another: name, part, whole, scale, meaning.
 const SHARES: &[(&str, Metric, Metric, f64, &str)] = &[
-    ("gc_ratio", Metric::JvmGcTime, Metric::ExecutorRunTime, 1.0, "Garbage collection over run time; above 1 where concurrent tasks each count the pauses of their JVM."),
+    (
+        "gc_ratio",
+        Metric::JvmGcTime,
+        Metric::ExecutorRunTime,
+        1.0,
+        "Garbage collection over run time; above 1 where concurrent tasks each count the pauses of their JVM.",
+    ),
     ("cpu_ratio", Metric::ExecutorCpuTime, Metric::ExecutorRunTime, 1e6, "CPU time over run time."),
     ("run_time_ratio", Metric::ExecutorRunTime, Metric::Duration, 1.0, "Run time over duration."),
     ("scheduler_delay_ratio", Metric::SchedulerDelay, Metric::Duration, 1.0, "Scheduler delay over duration."),
-    ("executor_deserialize_ratio", Metric::ExecutorDeserializeTime, Metric::Duration, 1.0, "Deserializing tasks over duration."),
-    ("result_serialization_ratio", Metric::ResultSerializationTime, Metric::Duration, 1.0, "Serializing results over duration."),
+    (
+        "executor_deserialize_ratio",
+        Metric::ExecutorDeserializeTime,
+        Metric::Duration,
+        1.0,
+        "Deserializing tasks over duration.",
+    ),
+    (
+        "result_serialization_ratio",
+        Metric::ResultSerializationTime,
+        Metric::Duration,
+        1.0,
+        "Serializing results over duration.",
+    ),
     ("getting_result_ratio", Metric::GettingResultTime, Metric::Duration, 1.0, "Fetching results over duration."),
-    ("shuffle_fetch_wait_ratio", Metric::ShuffleFetchWaitTime, Metric::ExecutorRunTime, 1.0, "Waiting for shuffle blocks over run time."),
-    ("shuffle_write_time_ratio", Metric::ShuffleWriteTime, Metric::ExecutorRunTime, 1e6, "Writing shuffle data over run time."),
-    ("shuffle_remote_ratio", Metric::ShuffleRemoteBytes, Metric::ShuffleReadBytes, 1.0, "Shuffle bytes read from other hosts over all shuffle bytes read."),
-    ("shuffle_remote_to_disk_ratio", Metric::ShuffleRemoteBytesToDisk, Metric::ShuffleRemoteBytes, 1.0, "Remote shuffle bytes that went to disk first over all remote ones."),
+    (
+        "shuffle_fetch_wait_ratio",
+        Metric::ShuffleFetchWaitTime,
+        Metric::ExecutorRunTime,
+        1.0,
+        "Waiting for shuffle blocks over run time.",
+    ),
+    (
+        "shuffle_write_time_ratio",
+        Metric::ShuffleWriteTime,
+        Metric::ExecutorRunTime,
+        1e6,
+        "Writing shuffle data over run time.",
+    ),
+    (
+        "shuffle_remote_ratio",
+        Metric::ShuffleRemoteBytes,
+        Metric::ShuffleReadBytes,
+        1.0,
+        "Shuffle bytes read from other hosts over all shuffle bytes read.",
+    ),
+    (
+        "shuffle_remote_to_disk_ratio",
+        Metric::ShuffleRemoteBytesToDisk,
+        Metric::ShuffleRemoteBytes,
+        1.0,
+        "Remote shuffle bytes that went to disk first over all remote ones.",
+    ),
     ("disk_spill_ratio", Metric::DiskBytesSpilled, Metric::BytesIn, 1.0, "Bytes spilled to disk over bytes taken in."),
-    ("memory_spill_ratio", Metric::MemoryBytesSpilled, Metric::BytesIn, 1.0, "Bytes in memory that were spilled over bytes taken in."),
-    ("output_over_input_ratio", Metric::OutputBytes, Metric::BytesIn, 1.0, "Bytes written to storage over bytes taken in."),
-    ("shuffle_write_over_input_ratio", Metric::ShuffleWriteBytes, Metric::BytesIn, 1.0, "Bytes written for shuffles over bytes taken in."),
-    ("records_out_over_in_ratio", Metric::ShuffleWriteRecords, Metric::RecordsIn, 1.0, "Records written for shuffles over records taken in."),
+    (
+        "memory_spill_ratio",
+        Metric::MemoryBytesSpilled,
+        Metric::BytesIn,
+        1.0,
+        "Bytes in memory that were spilled over bytes taken in.",
+    ),
+    (
+        "output_over_input_ratio",
+        Metric::OutputBytes,
+        Metric::BytesIn,
+        1.0,
+        "Bytes written to storage over bytes taken in.",
+    ),
+    (
+        "shuffle_write_over_input_ratio",
+        Metric::ShuffleWriteBytes,
+        Metric::BytesIn,
+        1.0,
+        "Bytes written for shuffles over bytes taken in.",
+    ),
+    (
+        "records_out_over_in_ratio",
+        Metric::ShuffleWriteRecords,
+        Metric::RecordsIn,
+        1.0,
+        "Records written for shuffles over records taken in.",
+    ),
     ("bytes_per_record_ratio", Metric::BytesIn, Metric::RecordsIn, 1.0, "Bytes taken in a record."),
-    ("shuffle_bytes_per_remote_block_ratio", Metric::ShuffleRemoteBytes, Metric::ShuffleRemoteBlocks, 1.0, "Bytes of a remote shuffle block."),
-    ("disk_over_memory_spilled_ratio", Metric::DiskBytesSpilled, Metric::MemoryBytesSpilled, 1.0, "Bytes spilled to disk over their size in memory."),
+    (
+        "shuffle_bytes_per_remote_block_ratio",
+        Metric::ShuffleRemoteBytes,
+        Metric::ShuffleRemoteBlocks,
+        1.0,
+        "Bytes of a remote shuffle block.",
+    ),
+    (
+        "disk_over_memory_spilled_ratio",
+        Metric::DiskBytesSpilled,
+        Metric::MemoryBytesSpilled,
+        1.0,
+        "Bytes spilled to disk over their size in memory.",
+    ),
 ];
 
 /// Throughputs: name, metric, meaning.
 const RATES: &[(&str, Metric, &str)] = &[
     ("bytes_in_per_second", Metric::BytesIn, "Bytes taken in a second of run time of a task."),
     ("records_in_per_second", Metric::RecordsIn, "Records taken in a second of run time of a task."),
-    ("shuffle_write_per_second", Metric::ShuffleWriteBytes, "Bytes written for shuffles a second of run time of a task."),
+    (
+        "shuffle_write_per_second",
+        Metric::ShuffleWriteBytes,
+        "Bytes written for shuffles a second of run time of a task.",
+    ),
 ];
 
 /// Counts of attempts: name, meaning, value.
-const COUNTS: &[(&str, &str, fn(&TaskCounts) -> u64)] = &[
+const COUNTS: &[Number<TaskCounts>] = &[
     ("tasks_ended_count", "Task attempts that ended, resubmissions not among them.", |tasks| tasks.ended),
     ("tasks_succeeded_count", "Task attempts that succeeded.", |tasks| tasks.succeeded),
     ("tasks_failed_count", "Task attempts that failed, resubmissions not among them.", |tasks| tasks.failed),
     ("tasks_killed_count", "Task attempts that were killed on purpose.", |tasks| tasks.killed),
-    ("tasks_resubmitted_count", "Finished tasks that ran again because their output was lost.", |tasks| tasks.resubmitted),
+    ("tasks_resubmitted_count", "Finished tasks that ran again because their output was lost.", |tasks| {
+        tasks.resubmitted
+    }),
     ("tasks_running_count", "Task attempts that were started and whose end is not in the log.", |tasks| tasks.running),
     ("tasks_speculative_count", "Speculative copies among the attempts that ended.", |tasks| tasks.speculative),
 ];

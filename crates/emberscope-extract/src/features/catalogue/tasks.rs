@@ -52,7 +52,9 @@ impl TaskValue {
             Self::StageId => row.stage.key.stage_id.0.cell(),
             Self::StageAttempt => u64::from(row.stage.key.attempt).cell(),
             Self::Column(column) => match self.kind() {
-                Kind::Text => row.task.get(column).and_then(|code| name(column, code, row)).map_or(Value::Null, Value::Text),
+                Kind::Text => {
+                    row.task.get(column).and_then(|code| name(column, code, row)).map_or(Value::Null, Value::Text)
+                }
                 Kind::Flag => row.task.get(column).map(|flag| flag == 1).cell(),
                 _ => row.task.get(column).cell(),
             },
@@ -99,38 +101,82 @@ fn name<'a>(column: TaskColumn, code: u64, row: &TaskRef<'a>) -> Option<Cow<'a, 
 pub(super) fn features() -> Vec<Feature> {
     let mut list = Tasks::new();
     list.task(entry("stage_id", Unit::Id, "Stage ID", "The stage.", NEVER), TaskValue::StageId);
-    list.task(entry("stage_attempt", Unit::Id, "Stage Attempt ID", "The attempt of the stage.", NEVER), TaskValue::StageAttempt);
+    list.task(
+        entry("stage_attempt", Unit::Id, "Stage Attempt ID", "The attempt of the stage.", NEVER),
+        TaskValue::StageAttempt,
+    );
     for &column in TaskColumn::ALL {
         let null = match column {
             TaskColumn::TaskId | TaskColumn::Partition | TaskColumn::Status => NEVER,
             TaskColumn::GettingResultAt => "the result was sent directly",
             TaskColumn::Failure => "it did not fail",
-            column if column >= TaskColumn::PeakJvmHeap => "it was never polled while the task ran, or this Spark does not report it",
+            column if column >= TaskColumn::PeakJvmHeap => {
+                "it was never polled while the task ran, or this Spark does not report it"
+            }
             _ => "the event does not say: the attempt ended without metrics, or this Spark does not report it",
         };
-        list.task(entry(column.name(), column.unit(), column.spark_field(), column.meaning(), null), TaskValue::Column(column));
+        list.task(
+            entry(column.name(), column.unit(), column.spark_field(), column.meaning(), null),
+            TaskValue::Column(column),
+        );
     }
     list.task(
-        entry("failure_class", Unit::Text, "Task End Reason.Class Name, Loss Reason or Kill Reason", "Class of the exception, or the reason of the loss or the kill.", "it did not fail"),
+        entry(
+            "failure_class",
+            Unit::Text,
+            "Task End Reason.Class Name, Loss Reason or Kill Reason",
+            "Class of the exception, or the reason of the loss or the kill.",
+            "it did not fail",
+        ),
         TaskValue::FailureClass,
     );
     for &metric in Metric::ALL.iter().filter(|metric| metric.column().is_none()) {
         let suffix = metric.suffix();
         list.task(
-            entry(format!("{}{suffix}", metric.stem()), metric.unit(), metric.spark_field(), metric.meaning(), "a part of it is not known"),
+            entry(
+                format!("{}{suffix}", metric.stem()),
+                metric.unit(),
+                metric.spark_field(),
+                metric.meaning(),
+                "a part of it is not known",
+            ),
             TaskValue::Metric(metric),
         );
     }
     list.task(
-        entry("launch_delay_ms", Unit::Ms, "Task Info.Launch Time", "Launch after the first launch of the stage attempt.", "the launch is not known"),
+        entry(
+            "launch_delay_ms",
+            Unit::Ms,
+            "Task Info.Launch Time",
+            "Launch after the first launch of the stage attempt.",
+            "the launch is not known",
+        ),
         TaskValue::LaunchDelay,
     );
     for (name, part, whole, scale, meaning) in [
-        ("gc_ratio", Metric::JvmGcTime, Metric::ExecutorRunTime, 1.0, "Garbage collection of its JVM over its run time."),
+        (
+            "gc_ratio",
+            Metric::JvmGcTime,
+            Metric::ExecutorRunTime,
+            1.0,
+            "Garbage collection of its JVM over its run time.",
+        ),
         ("cpu_ratio", Metric::ExecutorCpuTime, Metric::ExecutorRunTime, 1e6, "CPU time over run time."),
-        ("shuffle_fetch_wait_ratio", Metric::ShuffleFetchWaitTime, Metric::ExecutorRunTime, 1.0, "Waiting for shuffle blocks over run time."),
+        (
+            "shuffle_fetch_wait_ratio",
+            Metric::ShuffleFetchWaitTime,
+            Metric::ExecutorRunTime,
+            1.0,
+            "Waiting for shuffle blocks over run time.",
+        ),
         ("scheduler_delay_ratio", Metric::SchedulerDelay, Metric::Duration, 1.0, "Scheduler delay over duration."),
-        ("disk_spill_ratio", Metric::DiskBytesSpilled, Metric::BytesIn, 1.0, "Bytes spilled to disk over bytes taken in."),
+        (
+            "disk_spill_ratio",
+            Metric::DiskBytesSpilled,
+            Metric::BytesIn,
+            1.0,
+            "Bytes spilled to disk over bytes taken in.",
+        ),
     ] {
         let field = format!("{} / {}", part.spark_field(), whole.spark_field());
         list.task(entry(name, Unit::Ratio, field, meaning, NO_RATIO), TaskValue::Quotient(part, whole, scale));
