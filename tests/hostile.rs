@@ -9,7 +9,8 @@ use emberscope_rules::DetectorConfig;
 use emberscope_run::Run;
 use emberscope_tests::read_text;
 
-const HEAD: &str = "{\"Event\":\"SparkListenerApplicationStart\",\"App Name\":\"n\",\"App ID\":\"a\",\"Timestamp\":1000}\n";
+const HEAD: &str =
+    "{\"Event\":\"SparkListenerApplicationStart\",\"App Name\":\"n\",\"App ID\":\"a\",\"Timestamp\":1000}\n";
 
 /// Reads a log and takes it through features and rules; the time for it is far above what it needs.
 fn survives(what: &str, text: String) -> Run {
@@ -37,7 +38,8 @@ const TASK: &str = r#"{"Event":"SparkListenerTaskEnd","Stage ID":0,"Stage Attemp
 
 #[test]
 fn numbers_at_their_ends_saturate() {
-    for number in ["9223372036854775807", "-9223372036854775808", "18446744073709551615", "1e308", "-1e308", "0", "-1"] {
+    for number in ["9223372036854775807", "-9223372036854775808", "18446744073709551615", "1e308", "-1e308", "0", "-1"]
+    {
         let corpus = emberscope_tests::root().join("tests/fuzz/corpus/event_log");
         let mut files: Vec<_> = std::fs::read_dir(corpus).unwrap().map(|entry| entry.unwrap().path()).collect();
         files.sort();
@@ -96,7 +98,8 @@ fn a_job_that_names_two_million_stages() {
 
 #[test]
 fn jobs_of_one_stage_and_attempts_of_it_do_not_multiply() {
-    let jobs = repeat(r#"{"Event":"SparkListenerJobStart","Job ID":{},"Submission Time":1500,"Stage IDs":[0]}"#, 20_000);
+    let jobs =
+        repeat(r#"{"Event":"SparkListenerJobStart","Job ID":{},"Submission Time":1500,"Stage IDs":[0]}"#, 20_000);
     let attempts = repeat(
         r#"{"Event":"SparkListenerStageSubmitted","Stage Info":{"Stage ID":0,"Stage Attempt ID":{},"Number of Tasks":1}}"#,
         20_000,
@@ -106,7 +109,8 @@ fn jobs_of_one_stage_and_attempts_of_it_do_not_multiply() {
 
 #[test]
 fn exclusions_of_a_crowded_host_do_not_multiply() {
-    let added = r#"{"Event":"SparkListenerExecutorAdded","Timestamp":1500,"Executor ID":"{}","Executor Info":{"Host":"h"}}"#;
+    let added =
+        r#"{"Event":"SparkListenerExecutorAdded","Timestamp":1500,"Executor ID":"{}","Executor Info":{"Host":"h"}}"#;
     let excluded = r#"{"Event":"SparkListenerNodeExcluded","time":2{},"hostId":"x{}","executorFailures":1}"#;
     let included = r#"{"Event":"SparkListenerExecutorUnexcluded","time":2{},"executorId":"0"}"#;
     let of_one = r#"{"Event":"SparkListenerExecutorExcluded","time":2{},"executorId":"0","taskFailures":1}"#;
@@ -118,7 +122,8 @@ fn exclusions_of_a_crowded_host_do_not_multiply() {
 #[test]
 fn cached_blocks_and_removed_executors_do_not_multiply() {
     let block = r#"{"Event":"SparkListenerBlockUpdated","Block Updated Info":{"Block Manager ID":{"Executor ID":"1"},"Block ID":"rdd_1_{}","Storage Level":{"Use Memory":true},"Memory Size":5}}"#;
-    let removed = r#"{"Event":"SparkListenerExecutorRemoved","Timestamp":1500,"Executor ID":"9{}","Removed Reason":"x"}"#;
+    let removed =
+        r#"{"Event":"SparkListenerExecutorRemoved","Timestamp":1500,"Executor ID":"9{}","Removed Reason":"x"}"#;
     let run = survives("blocks", format!("{HEAD}{}{}", repeat(block, 100_000), repeat(removed, 50_000)));
     assert_eq!(run.rdds.values().next().unwrap().updates.unwrap().stored_in_memory, 100_000);
 }
@@ -139,7 +144,8 @@ fn metrics_added_to_a_plan_one_by_one_do_not_multiply() {
 
 #[test]
 fn stages_that_all_run_at_once_do_not_multiply() {
-    let long = TASK.replace("\"Stage ID\":0", "\"Stage ID\":{}").replace("\"Executor ID\":\"{}\"", "\"Executor ID\":\"1\"");
+    let long =
+        TASK.replace("\"Stage ID\":0", "\"Stage ID\":{}").replace("\"Executor ID\":\"{}\"", "\"Executor ID\":\"1\"");
     let tasks = repeat(&long.replace("\"Host\":\"h{}\"", "\"Host\":\"h\""), 50_000);
     let run = survives("overlapping stages", format!("{HEAD}{tasks}"));
     let timeline = emberscope_extract::features::Timeline::of(&run);

@@ -76,12 +76,11 @@ fn every_line_of_every_real_log_is_read_unknown_or_lost_and_every_refusal_names_
                 let expected: u64 = input.parts.iter().map(|part| lines(&decoded(&bytes(part)))).sum();
                 let accounted = source.events_read + source.events_unknown + source.events_lost;
                 assert_eq!(accounted, expected, "{}", input.path);
-                let said: u64 = [
-                    IssueCode::MalformedLine, IssueCode::MalformedEvent, IssueCode::CutLine, IssueCode::LineTooLong,
-                ]
-                .iter()
-                .map(|&code| run.issues.count(code))
-                .sum();
+                let said: u64 =
+                    [IssueCode::MalformedLine, IssueCode::MalformedEvent, IssueCode::CutLine, IssueCode::LineTooLong]
+                        .iter()
+                        .map(|&code| run.issues.count(code))
+                        .sum();
                 assert_eq!(source.events_lost, said, "{}: lost lines that no issue counts", input.path);
                 assert_eq!(source.events_unknown, run.issues.count(IssueCode::UnknownEvent), "{}", input.path);
                 assert!(dump(&read(&input, 2).unwrap()) == dump(&run), "{}: two threads differ", input.path);

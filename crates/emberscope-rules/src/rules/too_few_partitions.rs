@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use emberscope_extract::features::{Metric, StageSummary};
-use emberscope_run::Unit;
+use emberscope_run::{StageKey, Timestamp, Unit};
 
 use crate::finding::{Evidence, Finding};
 use crate::problem::Problem;
@@ -75,21 +75,18 @@ fn check(ctx: &Context<'_>) -> Outcome {
     if ran.iter().all(|stage| stage.slots.is_none()) {
         return Outcome::missing("executor cores");
     }
+    let spans: Vec<Span> = ctx.features.stages.values().filter_map(Span::of).collect();
     let mut causes: BTreeMap<DataSource, Vec<Hit<'_>>> = BTreeMap::new();
-    for hit in ran.into_iter().filter_map(|stage| look(ctx, stage)) {
+    for hit in ran.into_iter().filter_map(|stage| look(ctx, stage, &spans)) {
         causes.entry(DataSource::of(ctx, hit.stage)).or_default().push(hit);
     }
     Outcome::of(causes.into_iter().filter_map(|(source, hits)| finding(ctx, source, &hits)).collect())
 }
 
-fn look<'a>(ctx: &Context<'_>, stage: &'a StageSummary) -> Option<Hit<'a>> {
+fn look<'a>(ctx: &Context<'_>, stage: &'a StageSummary, spans: &[Span]) -> Option<Hit<'a>> {
     let slots = stage.slots?;
     let tasks = ctx.run.stages.get(&stage.key)?.num_tasks.max(stage.tasks.succeeded);
     if tasks == 0 || tasks >= slots {
-        return None;
-    }
-    let slots = free_slots(ctx, stage, slots)?;
-    if tasks >= slots {
         return None;
     }
     let duration = stage.quantiles(Metric::Duration)?;
@@ -108,6 +105,10 @@ fn look<'a>(ctx: &Context<'_>, stage: &'a StageSummary) -> Option<Hit<'a>> {
     if !divisible {
         return None;
     }
+    let slots = free_slots(stage, spans, slots)?;
+    if tasks >= slots {
+        return None;
+    }
     // The mean, not the span: what a longer task adds is skew, and told as that.
     let span = span_ms(stage)?.min(mean_ms);
     let even = stage.task_ms() as f64 / slots as f64;
@@ -119,20 +120,32 @@ fn look<'a>(ctx: &Context<'_>, stage: &'a StageSummary) -> Option<Hit<'a>> {
     Some(Hit { stage, loss: StageLoss::of_span(stage, saved, idle), tasks, slots, mean_ms, bytes_each })
 }
 
+/// When tasks of a stage ran, and for how long in all. A run may have a hundred thousand of them, each held against each.
+struct Span {
+    key: StageKey,
+    first: Timestamp,
+    last: Timestamp,
+    task_ms: u64,
+}
+
+impl Span {
+    fn of(stage: &StageSummary) -> Option<Self> {
+        let (first, last) = (stage.first_launch?, stage.last_finish?);
+        (last > first).then(|| Self { key: stage.key, first, last, task_ms: stage.task_ms() })
+    }
+}
+
 /// Slots that other stages did not use while this one ran, on average; `None` when its times are not known.
-fn free_slots(ctx: &Context<'_>, stage: &StageSummary, slots: u64) -> Option<u64> {
+fn free_slots(stage: &StageSummary, spans: &[Span], slots: u64) -> Option<u64> {
     let (first, last) = (stage.first_launch?, stage.last_finish?);
     let span = last.since(first).0 as f64;
-    let busy: f64 = ctx
-        .features
-        .stages
-        .values()
-        .filter(|other| other.key != stage.key)
-        .filter_map(|other| {
-            let (from, to) = (other.first_launch?, other.last_finish?);
-            let overlap = to.min(last).since(from.max(first)).0 as f64;
-            let length = to.since(from).0 as f64;
-            (overlap > 0.0 && length > 0.0).then(|| other.task_ms() as f64 * overlap / length)
+    let busy: f64 = spans
+        .iter()
+        .filter(|other| other.key != stage.key && other.first < last && other.last > first)
+        .map(|other| {
+            let overlap = other.last.min(last).since(other.first.max(first)).0 as f64;
+            let length = other.last.since(other.first).0 as f64;
+            other.task_ms as f64 * overlap / length
         })
         .sum();
     (span > 0.0).then(|| (slots as f64 - busy / span).round().max(0.0) as u64)
