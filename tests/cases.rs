@@ -55,7 +55,8 @@ fn every_case_has_the_facts_that_it_expects_on_one_thread_and_on_two() {
 fn difference(expected: &str, found: &str) -> String {
     let only = |sign: &str, of: &str, other: &str| {
         let other: Vec<_> = other.lines().collect();
-        of.lines().filter(|line| !other.contains(line)).map(|line| format!("{sign}{line}\n")).collect::<String>()
+        let lines = of.lines().filter(|line| !other.contains(line)).map(|line| format!("{sign}{line}"));
+        lines.collect::<Vec<_>>().join("\n")
     };
-    format!("{}{}", only("-", expected, found), only("+", found, expected))
+    format!("{}\n{}", only("-", expected, found), only("+", found, expected))
 }

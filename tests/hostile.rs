@@ -1,5 +1,7 @@
 //! Hostile logs: ids, times and sizes at their ends, and shapes that make careless code take the product of two numbers.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 

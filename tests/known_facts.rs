@@ -1,5 +1,7 @@
 //! Real logs that others wrote: the facts that are known of them, and that nothing of any of them is lost in silence.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;

@@ -1,5 +1,7 @@
 //! Every limit: when it is hit its name or number is said, and what was known before is kept.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use emberscope_extract::sources::event_log::framing;
 use emberscope_extract::sources::{Limits, ReadOptions};
 use emberscope_run::{IssueCode, Run};
@@ -71,11 +73,13 @@ fn a_line_of_several_mebibytes_is_read_by_default() {
     assert_eq!((run.sources[0].events_read, run.sources[0].events_lost), (4, 0));
 }
 
+/// How many of something a run kept.
+type Kept = fn(&Run) -> usize;
+
 #[test]
 fn ids_over_max_ids_are_counted_and_those_before_are_kept() {
     const SQL: &str = "org.apache.spark.sql.execution.ui.SparkListenerSQLExecutionStart";
     let limits = Limits { max_ids: 10, ..Limits::default() };
-    type Kept = fn(&Run) -> usize;
     let kinds: [(&str, &str, Kept); 5] = [
         (
             "executors",

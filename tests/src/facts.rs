@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 
 use emberscope_run::{
-    Executor, JobResult, PlanNode, Run, SqlExecution, StageAttempt, StreamingQuery, TaskColumn, TaskEndKind, TaskRow,
-    TaskStatus, Timestamp,
+    Executor, JobResult, Locality, PlanNode, Run, SqlExecution, StageAttempt, StreamingQuery, TaskColumn, TaskEndKind,
+    TaskRow, TaskStatus, Timestamp,
 };
 
 /// The facts of a run; unknown values are left out, and lists of which nothing is known too.
@@ -206,7 +206,7 @@ fn task(run: &Run, row: &TaskRow) -> String {
             TaskColumn::TaskId | TaskColumn::Status => {}
             TaskColumn::Executor => drop(line.some("executor", run.executor_of(row))),
             TaskColumn::Host => drop(line.some("host", run.host_of(row))),
-            TaskColumn::Locality => drop(line.some("locality", row.locality().map(|locality| locality.name()))),
+            TaskColumn::Locality => drop(line.some("locality", row.locality().map(Locality::name))),
             TaskColumn::EndReason => {
                 let reason = value.and_then(TaskEndKind::from_code).map(TaskEndKind::name);
                 line.some("reason", reason.filter(|reason| !reason.eq_ignore_ascii_case(status)));
