@@ -40,9 +40,9 @@ pub(crate) fn extract(
         writeln!(err, "emberscope: {}", printable(&unreadable.error))?;
     }
     for table in &written {
-        let rows = words::count(table.rows);
+        let rows = format!("{} row{}", words::count(table.rows), if table.rows == 1 { "" } else { "s" });
         let path = printable(&table.path.display().to_string());
-        writeln!(out, "{path}: {rows} rows, {}", words::bytes(table.bytes as f64))?;
+        writeln!(out, "{path}: {rows}, {}", words::bytes(table.bytes as f64))?;
     }
     out.flush()?;
     Ok(if inputs.unreadable.is_empty() { CLEAN } else { FAILED })

@@ -347,10 +347,10 @@ pub(crate) fn skipped(diagnosis: &Diagnosis) -> String {
     }
     let each = groups.into_iter().map(|(missing, detectors)| {
         let names = enumerate(&detectors);
-        match missing.is_empty() {
-            true => names,
-            false => format!("{names} ({} {missing})", if detectors.len() == 1 { "needs" } else { "need" }),
+        if missing.is_empty() {
+            return names;
         }
+        format!("{names} ({} {missing})", if detectors.len() == 1 { "needs" } else { "need" })
     });
     each.collect::<Vec<_>>().join("; ")
 }

@@ -154,17 +154,30 @@ impl<'a> Settings<'a> {
 
     /// A size in bytes, negative for "off"; a plain number is in MiB for the memory keys, as Spark reads them.
     pub fn bytes(&self, key: &str) -> Option<i64> {
-        let mib_keys = ["spark.executor.memory", "spark.driver.memory", "spark.executor.memoryOverhead",
-            "spark.driver.memoryOverhead", "spark.executor.pyspark.memory", "spark.yarn.executor.memoryOverhead",
-            "spark.executor.minMemoryOverhead"];
+        let mib_keys = [
+            "spark.executor.memory",
+            "spark.driver.memory",
+            "spark.executor.memoryOverhead",
+            "spark.driver.memoryOverhead",
+            "spark.executor.pyspark.memory",
+            "spark.yarn.executor.memoryOverhead",
+            "spark.executor.minMemoryOverhead",
+        ];
         let kib_keys = ["spark.shuffle.file.buffer"];
-        let unit = if mib_keys.contains(&key) { 1 << 20 } else if kib_keys.contains(&key) { 1 << 10 } else { 1 };
+        let unit = if mib_keys.contains(&key) {
+            1 << 20
+        } else if kib_keys.contains(&key) {
+            1 << 10
+        } else {
+            1
+        };
         parse_bytes(self.get(key).value()?, unit)
     }
 
     /// A time in ms; a plain number is in seconds for the keys that Spark reads so (`spark.locality.wait` is in ms).
     pub fn time_ms(&self, key: &str) -> Option<i64> {
-        let unit = if key.starts_with("spark.dynamicAllocation.") || key == "spark.network.timeout" { 1_000 } else { 1 };
+        let unit =
+            if key.starts_with("spark.dynamicAllocation.") || key == "spark.network.timeout" { 1_000 } else { 1 };
         parse_time(self.get(key).value()?, unit)
     }
 }

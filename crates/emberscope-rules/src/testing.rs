@@ -2,8 +2,8 @@
 
 use emberscope_extract::features::Features;
 use emberscope_run::{
-    AccumulatorId, Executor, ExecutorId, Job, JobId, JobResult, PlanMetric, PlanNode, Run, SqlExecution, SqlExecutionId,
-    StageAttempt, StageId, StageKey, TaskColumn, TaskEndKind, TaskRow, TaskStatus, Timestamp,
+    AccumulatorId, Executor, ExecutorId, Job, JobId, JobResult, PlanMetric, PlanNode, Run, SqlExecution,
+    SqlExecutionId, StageAttempt, StageId, StageKey, TaskColumn, TaskEndKind, TaskRow, TaskStatus, Timestamp,
 };
 
 use crate::finding::Finding;
@@ -95,7 +95,8 @@ impl RunBuilder {
         for task in builder.tasks {
             let mut row = task.row;
             let wanted = task.executor.and_then(|id| self.run.executor_names.iter().position(|name| name.0 == id));
-            let free = cores.iter_mut().filter(|(_, e)| wanted.is_none_or(|wanted| wanted == *e)).min_by_key(|core| core.0);
+            let free =
+                cores.iter_mut().filter(|(_, e)| wanted.is_none_or(|wanted| wanted == *e)).min_by_key(|core| core.0);
             let (launch, executor) = match free {
                 Some(core) => {
                     let at = *core;
@@ -196,7 +197,13 @@ pub(crate) trait PlanNodeExt {
 
 impl PlanNodeExt for PlanNode {
     fn metric(mut self, name: &str, value: i64) -> Self {
-        let kind = if name.contains("time") { "timing" } else if name.contains("size") || name.contains("bytes") { "size" } else { "sum" };
+        let kind = if name.contains("time") {
+            "timing"
+        } else if name.contains("size") || name.contains("bytes") {
+            "size"
+        } else {
+            "sum"
+        };
         self.metrics.push(PlanMetric {
             name: name.to_owned(),
             accumulator_id: AccumulatorId(0),

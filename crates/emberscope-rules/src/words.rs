@@ -22,7 +22,11 @@ pub fn bytes(bytes: f64) -> String {
     let mut value = bytes.max(0.0);
     for unit in ["B", "KiB", "MiB", "GiB", "TiB"] {
         if value < 1_023.95 || unit == "TiB" {
-            return if unit == "B" || value >= 99.95 { format!("{value:.0} {unit}") } else { format!("{value:.1} {unit}") };
+            return if unit == "B" || value >= 99.95 {
+                format!("{value:.0} {unit}")
+            } else {
+                format!("{value:.1} {unit}")
+            };
         }
         value /= 1_024.0;
     }
@@ -65,8 +69,10 @@ mod tests {
 
     #[test]
     fn numbers_read_well_at_every_size() {
-        assert_eq!([duration(12.0), duration(12_340.0), duration(250_000.0), duration(7_500_000.0)],
-            ["12 ms", "12.3 s", "4 min 10 s", "2 h 05 min"]);
+        assert_eq!(
+            [duration(12.0), duration(12_340.0), duration(250_000.0), duration(7_500_000.0)],
+            ["12 ms", "12.3 s", "4 min 10 s", "2 h 05 min"]
+        );
         assert_eq!([duration(999.6), duration(59_960.0)], ["1.0 s", "1 min 00 s"]);
         assert_eq!([bytes(512.0), bytes(1_536.0), bytes(3.5 * 1_073_741_824.0)], ["512 B", "1.5 KiB", "3.5 GiB"]);
         assert_eq!([percent(0.034), percent(0.004), percent(0.0)], ["3 %", "0.4 %", "0 %"]);

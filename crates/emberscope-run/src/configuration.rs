@@ -106,9 +106,11 @@ impl Configuration {
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Result<Option<T>, ConfigError> {
         let Some(value) = self.get(key) else { return Ok(None) };
-        parse(value.trim())
-            .map(Some)
-            .ok_or_else(|| ConfigError { key: key.to_owned(), value: value.to_owned(), expected })
+        parse(value.trim()).map(Some).ok_or_else(|| ConfigError {
+            key: key.to_owned(),
+            value: value.to_owned(),
+            expected,
+        })
     }
 }
 

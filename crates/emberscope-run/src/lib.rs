@@ -29,9 +29,7 @@ pub use block::{BlockUpdateCounts, RddStorage};
 pub use configuration::{ConfigError, Configuration, parse_bytes, parse_time};
 pub use executor::{Exclusion, Executor, ExecutorMetrics};
 pub use failure::{Failure, FailureId, TaskEndKind};
-pub use ids::{
-    AccumulatorId, ExecutorId, JobId, RddId, ResourceProfileId, SqlExecutionId, StageId, StageKey, TaskId,
-};
+pub use ids::{AccumulatorId, ExecutorId, JobId, RddId, ResourceProfileId, SqlExecutionId, StageId, StageKey, TaskId};
 pub use issue::{ImportIssue, ImportIssues, IssueCode, IssueSeverity};
 pub use job::{Job, JobResult};
 pub use run::Run;

@@ -14,8 +14,8 @@ use crate::source::Source;
 use crate::sql::{ConnectOperation, SqlExecution};
 use crate::stage::StageAttempt;
 use crate::streaming::StreamingQuery;
-use crate::task_store::TaskRow;
 use crate::task_column::TaskColumn;
+use crate::task_store::TaskRow;
 use crate::units::Timestamp;
 
 /// Everything that is known of a run.

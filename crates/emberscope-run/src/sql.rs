@@ -58,9 +58,17 @@ impl PlanNode {
         name.starts_with("WholeStageCodegen")
             || matches!(
                 name,
-                "InputAdapter" | "AdaptiveSparkPlan" | "ShuffleQueryStage" | "BroadcastQueryStage"
-                    | "TableCacheQueryStage" | "ResultQueryStage" | "AQEShuffleRead" | "CustomShuffleReader"
-                    | "ReusedExchange" | "Subquery" | "ReusedSubquery"
+                "InputAdapter"
+                    | "AdaptiveSparkPlan"
+                    | "ShuffleQueryStage"
+                    | "BroadcastQueryStage"
+                    | "TableCacheQueryStage"
+                    | "ResultQueryStage"
+                    | "AQEShuffleRead"
+                    | "CustomShuffleReader"
+                    | "ReusedExchange"
+                    | "Subquery"
+                    | "ReusedSubquery"
             )
     }
 }

@@ -30,7 +30,10 @@ pub struct ReadOptions<'a> {
 
 impl std::fmt::Debug for ReadOptions<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ReadOptions").field("threads", &self.threads).field("limits", &self.limits).finish_non_exhaustive()
+        f.debug_struct("ReadOptions")
+            .field("threads", &self.threads)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
     }
 }
 
@@ -163,11 +166,8 @@ fn parse_block(block: &Block, max_line: usize) -> Parsed {
         // A byte-order mark before the first event is no part of it.
         let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
         if line.first() == Some(&b'{') || !line.iter().all(u8::is_ascii_whitespace) {
-            let event = if line.len() > max_line {
-                Err(EventError::TooLong { limit: max_line })
-            } else {
-                parse_line(line)
-            };
+            let event =
+                if line.len() > max_line { Err(EventError::TooLong { limit: max_line }) } else { parse_line(line) };
             parsed.lines.push((number, event));
         }
     };
@@ -450,7 +450,8 @@ impl<'a> Reading<'a> {
         if self.source.events_read + self.source.events_unknown == 0 {
             return Err(self.no_events());
         }
-        if self.input.parts.iter().any(|part| part.name().contains(".compact")) && self.input.kind == InputKind::Rolling {
+        if self.input.parts.iter().any(|part| part.name().contains(".compact")) && self.input.kind == InputKind::Rolling
+        {
             self.builder.run.issues.add(IssueCode::CompactedLog, || None, String::new);
         }
         if self.input.in_progress && self.builder.run.application.ended_at.is_none() {

@@ -120,7 +120,8 @@ impl Builder {
         let Some(rdd) = self.run.rdds.get_mut(&id) else { return };
         rdd.unpersisted = true;
         // Spark removes the blocks and then says so: what was dropped just before this event was not evicted.
-        if let (Some((dropped, bytes)), Some(counts)) = (self.blocks.dropped_in_a_row.remove(&id), rdd.updates.as_mut()) {
+        if let (Some((dropped, bytes)), Some(counts)) = (self.blocks.dropped_in_a_row.remove(&id), rdd.updates.as_mut())
+        {
             counts.dropped = counts.dropped.saturating_sub(dropped);
             counts.evicted_bytes = counts.evicted_bytes.saturating_sub(bytes);
         }

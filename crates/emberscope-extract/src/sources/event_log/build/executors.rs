@@ -112,9 +112,8 @@ impl Builder {
             return Vec::new();
         }
         self.host_questions += 1 + self.run.executors.len() / EXECUTORS_A_QUESTION;
-        let on_host = |executor: &&emberscope_run::Executor| {
-            executor.host.as_deref() == Some(host) && !executor.id.is_driver()
-        };
+        let on_host =
+            |executor: &&emberscope_run::Executor| executor.host.as_deref() == Some(host) && !executor.id.is_driver();
         self.run.executors.values().filter(on_host).map(|executor| executor.id.0.clone()).collect()
     }
 }

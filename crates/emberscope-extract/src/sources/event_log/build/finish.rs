@@ -44,7 +44,8 @@ fn link_sql(run: &mut Run) {
     for job in run.jobs.values() {
         for id in job.sql_execution_id.iter().chain(&job.sql_root_execution_id) {
             // A job may name an execution whose start was lost: what its jobs show of it is kept.
-            let sql = run.sql_executions.entry(*id).or_insert_with(|| SqlExecution { id: *id, ..SqlExecution::default() });
+            let sql =
+                run.sql_executions.entry(*id).or_insert_with(|| SqlExecution { id: *id, ..SqlExecution::default() });
             if job.sql_execution_id == Some(*id) {
                 sql.job_ids.insert(job.id);
             }

@@ -153,7 +153,8 @@ impl Builder {
             if !self.run.rdds.contains_key(&info.id) && !self.room(self.run.rdds.len(), "RDDs", at) {
                 return;
             }
-            let rdd = self.run.rdds.entry(info.id).or_insert_with(|| RddStorage { id: info.id, ..RddStorage::default() });
+            let rdd =
+                self.run.rdds.entry(info.id).or_insert_with(|| RddStorage { id: info.id, ..RddStorage::default() });
             rdd.name.clone_from(&info.name);
             rdd.scope.clone_from(&info.scope);
             rdd.callsite.clone_from(&info.callsite);

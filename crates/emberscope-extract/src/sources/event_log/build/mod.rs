@@ -11,7 +11,8 @@ use std::collections::{HashMap, HashSet};
 
 use compact_str::CompactString;
 use emberscope_run::{
-    AccumulatorId, Application, Executor, ExecutorId, IssueCode, Run, SqlExecutionId, StageAttempt, StageKey, TaskColumn, Timestamp,
+    AccumulatorId, Application, Executor, ExecutorId, IssueCode, Run, SqlExecutionId, StageAttempt, StageKey,
+    TaskColumn, Timestamp,
 };
 
 use super::events::{ApplicationStart, Event};

@@ -216,10 +216,7 @@ pub(super) fn node_excluded(event: &str, line: &[u8]) -> Result<Event> {
 
 pub(super) fn node_unexcluded(event: &str, line: &[u8]) -> Result<Event> {
     let exclusion = Exclusion::read(line)?;
-    Ok(Event::NodeUnexcluded {
-        host: need(exclusion.host, event, "hostId")?,
-        at: need(exclusion.at, event, "time")?,
-    })
+    Ok(Event::NodeUnexcluded { host: need(exclusion.host, event, "hostId")?, at: need(exclusion.at, event, "time")? })
 }
 
 fn block_manager_id(json: &mut Json<'_>) -> json::Result<(Option<CompactString>, Option<String>)> {

@@ -33,41 +33,113 @@ pub(super) const MAX_NAME: usize = 1 << 10;
 /// An event. Names are Spark's without `SparkListener`.
 #[derive(Debug, Clone)]
 pub(super) enum Event {
-    LogStart { spark_version: Option<String> },
-    DatabricksMetadata { spark_version: Option<String> },
+    LogStart {
+        spark_version: Option<String>,
+    },
+    DatabricksMetadata {
+        spark_version: Option<String>,
+    },
     ApplicationStart(Box<ApplicationStart>),
-    ApplicationEnd { at: Option<Timestamp>, exit_code: Option<i64> },
+    ApplicationEnd {
+        at: Option<Timestamp>,
+        exit_code: Option<i64>,
+    },
     EnvironmentUpdate(Box<EnvironmentUpdate>),
     ResourceProfileAdded(Box<ResourceProfile>),
     JobStart(Box<JobStart>),
-    JobEnd { id: JobId, at: Option<Timestamp>, failure: Option<Option<String>> },
-    StageSubmitted { info: Box<StageInfo>, pool: Option<String> },
+    JobEnd {
+        id: JobId,
+        at: Option<Timestamp>,
+        failure: Option<Option<String>>,
+    },
+    StageSubmitted {
+        info: Box<StageInfo>,
+        pool: Option<String>,
+    },
     StageCompleted(Box<StageInfo>),
-    StageExecutorMetrics { executor: CompactString, stage: StageKey, metrics: Box<ExecutorMetrics> },
+    StageExecutorMetrics {
+        executor: CompactString,
+        stage: StageKey,
+        metrics: Box<ExecutorMetrics>,
+    },
     TaskStart(TaskStart),
     TaskGettingResult,
     TaskEnd(Box<TaskEnd>),
     SpeculativeTaskSubmitted(StageKey),
-    UnschedulableTaskSet { stage: StageKey, added: bool },
+    UnschedulableTaskSet {
+        stage: StageKey,
+        added: bool,
+    },
     ExecutorAdded(Box<ExecutorAdded>),
-    ExecutorRemoved { id: CompactString, at: Option<Timestamp>, reason: Option<String> },
-    ExecutorMetricsUpdate { executor: CompactString, metrics: Vec<(Option<StageKey>, ExecutorMetrics)> },
-    ExecutorExcluded { id: CompactString, at: Timestamp, stage: Option<StageKey>, failures: Option<u64> },
-    ExecutorUnexcluded { id: CompactString, at: Timestamp },
-    NodeExcluded { host: String, at: Timestamp, stage: Option<StageKey>, failures: Option<u64> },
-    NodeUnexcluded { host: String, at: Timestamp },
+    ExecutorRemoved {
+        id: CompactString,
+        at: Option<Timestamp>,
+        reason: Option<String>,
+    },
+    ExecutorMetricsUpdate {
+        executor: CompactString,
+        metrics: Vec<(Option<StageKey>, ExecutorMetrics)>,
+    },
+    ExecutorExcluded {
+        id: CompactString,
+        at: Timestamp,
+        stage: Option<StageKey>,
+        failures: Option<u64>,
+    },
+    ExecutorUnexcluded {
+        id: CompactString,
+        at: Timestamp,
+    },
+    NodeExcluded {
+        host: String,
+        at: Timestamp,
+        stage: Option<StageKey>,
+        failures: Option<u64>,
+    },
+    NodeUnexcluded {
+        host: String,
+        at: Timestamp,
+    },
     BlockManagerAdded(Box<BlockManager>),
-    BlockManagerRemoved { id: CompactString },
+    BlockManagerRemoved {
+        id: CompactString,
+    },
     BlockUpdated(Box<BlockUpdate>),
     UnpersistRdd(RddId),
     SqlStart(Box<SqlStart>),
-    SqlEnd { id: SqlExecutionId, at: Option<Timestamp>, error: Option<String> },
-    SqlAdaptiveUpdate { id: SqlExecutionId, plan: Box<SqlPlan> },
-    SqlAdaptiveMetricUpdate { id: SqlExecutionId, metrics: Vec<PlanMetric> },
-    DriverAccumulatorUpdates { values: Vec<(AccumulatorId, i64)> },
-    StreamingStarted { id: String, run_id: String, name: Option<String>, at: Option<Timestamp> },
-    StreamingProgress { id: String, run_id: String, name: Option<String>, batch: Box<emberscope_run::MicroBatch> },
-    StreamingTerminated { id: String, run_id: String, exception: Option<String> },
+    SqlEnd {
+        id: SqlExecutionId,
+        at: Option<Timestamp>,
+        error: Option<String>,
+    },
+    SqlAdaptiveUpdate {
+        id: SqlExecutionId,
+        plan: Box<SqlPlan>,
+    },
+    SqlAdaptiveMetricUpdate {
+        id: SqlExecutionId,
+        metrics: Vec<PlanMetric>,
+    },
+    DriverAccumulatorUpdates {
+        values: Vec<(AccumulatorId, i64)>,
+    },
+    StreamingStarted {
+        id: String,
+        run_id: String,
+        name: Option<String>,
+        at: Option<Timestamp>,
+    },
+    StreamingProgress {
+        id: String,
+        run_id: String,
+        name: Option<String>,
+        batch: Box<emberscope_run::MicroBatch>,
+    },
+    StreamingTerminated {
+        id: String,
+        run_id: String,
+        exception: Option<String>,
+    },
     ConnectOperation(Box<emberscope_run::ConnectOperation>),
     /// Understood, and there is nothing in it that a run keeps.
     Noted(&'static str),
@@ -162,7 +234,9 @@ fn parse_named(name: &str, line: &[u8]) -> Result<Event> {
     match name {
         "DBCEventLoggingListenerMetadata" => application::databricks(line),
         "DataMechanicsLogComplete" => checked(line, Event::Noted("DataMechanicsLogComplete")),
-        name if name.starts_with("org.apache.spark.sql.catalyst.catalog.") => checked(line, Event::Noted("catalog event")),
+        name if name.starts_with("org.apache.spark.sql.catalyst.catalog.") => {
+            checked(line, Event::Noted("catalog event"))
+        }
         _ => checked(line, Event::Unknown(super::json::cut(name, 200))),
     }
 }
@@ -215,11 +289,7 @@ fn checked(line: &[u8], event: Event) -> Result<Event> {
 
 /// Nothing may follow the object of the event.
 fn finish(json: &mut Json<'_>) -> Result<()> {
-    if json.at_end() {
-        Ok(())
-    } else {
-        Err(JsonError { at: 0, what: "something follows the event" }.into())
-    }
+    if json.at_end() { Ok(()) } else { Err(JsonError { at: 0, what: "something follows the event" }.into()) }
 }
 
 /// A field that an event cannot be understood without.

@@ -158,9 +158,9 @@ fn node(json: &mut Json<'_>, depth: u32, count: &mut u64, cut: &mut u64) -> json
         match key {
             b"nodeName" => plan.name = json.text_cut(MAX_NAME)?.unwrap_or_default(),
             b"simpleString" => plan.description = json.text_cut(MAX_DESCRIPTION)?.unwrap_or_default(),
-            b"children" => json.array(|json| {
-                node(json, depth + 1, count, cut).map(|child| plan.children.extend(child))
-            })?,
+            b"children" => {
+                json.array(|json| node(json, depth + 1, count, cut).map(|child| plan.children.extend(child)))?
+            }
             b"metadata" => json.object(|key, json| {
                 if let Some(value) = json.text_cut(MAX_DESCRIPTION)? {
                     plan.metadata.insert(String::from_utf8_lossy(key).into_owned(), value);

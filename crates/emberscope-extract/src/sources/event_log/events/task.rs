@@ -3,7 +3,9 @@
 use std::sync::LazyLock;
 
 use compact_str::CompactString;
-use emberscope_run::{Locality, StageId, StageKey, TaskColumn as C, TaskEndKind, TaskId, TaskRow, TaskStatus, Timestamp};
+use emberscope_run::{
+    Locality, StageId, StageKey, TaskColumn as C, TaskEndKind, TaskId, TaskRow, TaskStatus, Timestamp,
+};
 use memchr::memmem::Finder;
 
 use super::super::json::{self, Json};

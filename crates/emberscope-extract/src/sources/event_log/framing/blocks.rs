@@ -57,12 +57,7 @@ pub(super) struct Blocks<F> {
 
 impl<F: BlockFormat> Blocks<F> {
     pub(super) fn new(format: F) -> Self {
-        Self {
-            format,
-            text: Text::default(),
-            position: 0,
-            end: 0,
-        }
+        Self { format, text: Text::default(), position: 0, end: 0 }
     }
 }
 

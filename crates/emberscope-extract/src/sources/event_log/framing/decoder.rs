@@ -2,9 +2,7 @@
 
 use super::source::Source;
 use super::{Codec, FramingError, FramingErrorKind, Limits, RATIO_FLOOR_BYTES, SNIFF_BYTES};
-use super::{
-    blocks::Blocks, foreign, gzip::Gzip, lz4_block::Lz4Block, lzf::Lzf, snappy::Snappy, zstd::Zstd,
-};
+use super::{blocks::Blocks, foreign, gzip::Gzip, lz4_block::Lz4Block, lzf::Lzf, snappy::Snappy, zstd::Zstd};
 use std::io::{self, Read};
 use std::ops::Range;
 
@@ -115,11 +113,7 @@ impl Decoder {
 
     /// Bytes of text that were given up to now; for a plain input the same as [`compressed_offset`](Self::compressed_offset).
     pub fn decompressed_offset(&self) -> u64 {
-        if self.state.is_none() {
-            self.source.offset()
-        } else {
-            self.given
-        }
+        if self.state.is_none() { self.source.offset() } else { self.given }
     }
 
     /// What could not be decoded up to now, in the order of the input; the cut end of a stream is among it.
@@ -128,29 +122,18 @@ impl Decoder {
     }
 
     fn error(&self, compressed_offset: u64, kind: FramingErrorKind) -> FramingError {
-        FramingError {
-            codec: self.codec,
-            compressed_offset,
-            decompressed_offset: self.given,
-            kind,
-            reached_end: false,
-        }
+        FramingError { codec: self.codec, compressed_offset, decompressed_offset: self.given, kind, reached_end: false }
     }
 
     /// Counts `count` bytes about to be given; fewer when a limit cuts them off, with the error kept for the next read.
     fn give(&mut self, count: usize) -> usize {
-        let allowed = self
-            .limits
-            .max_decompressed_bytes
-            .saturating_sub(self.given);
+        let allowed = self.limits.max_decompressed_bytes.saturating_sub(self.given);
         let count = u64::try_from(count).unwrap_or(u64::MAX);
         let kept = count.min(allowed);
         self.given = self.given.saturating_add(kept);
         let limit = if kept < count {
             Some(("max_decompressed_bytes", self.limits.max_decompressed_bytes))
-        } else if self.given > RATIO_FLOOR_BYTES
-            && self.given / self.source.offset().max(1) > self.limits.max_ratio
-        {
+        } else if self.given > RATIO_FLOOR_BYTES && self.given / self.source.offset().max(1) > self.limits.max_ratio {
             Some(("max_ratio", self.limits.max_ratio))
         } else {
             None
@@ -175,24 +158,13 @@ impl Decoder {
             None => false,
         };
         let stop = self.source.offset();
-        let loss = Loss {
-            compressed: start..stop,
-            decompressed_offset: self.given,
-            kind: kind.clone(),
-        };
+        let loss = Loss { compressed: start..stop, decompressed_offset: self.given, kind: kind.clone() };
         self.losses.push(loss);
         if !found {
-            let at = if kind == FramingErrorKind::Truncated {
-                stop
-            } else {
-                start
-            };
+            let at = if kind == FramingErrorKind::Truncated { stop } else { start };
             self.end = Some(Err(self.error(at, kind)));
         } else if self.losses.len() as u64 > self.limits.max_losses {
-            let kind = FramingErrorKind::Limit {
-                name: "max_losses",
-                limit: self.limits.max_losses,
-            };
+            let kind = FramingErrorKind::Limit { name: "max_losses", limit: self.limits.max_losses };
             self.end = Some(Err(self.error(stop, kind)));
         } else {
             self.hole = self.given > 0;
@@ -239,11 +211,7 @@ impl Read for Decoder {
             let Some(state) = &mut self.state else {
                 return Ok(0);
             };
-            let room = if self.hole {
-                out.get_mut(..1).unwrap_or_default()
-            } else {
-                &mut *out
-            };
+            let room = if self.hole { out.get_mut(..1).unwrap_or_default() } else { &mut *out };
             match state.step(&mut self.source, room)? {
                 Step::Bytes(0) => {}
                 Step::Bytes(count) => {
@@ -281,12 +249,7 @@ pub struct Decoded {
 /// Decodes `input` in memory: for tests, fuzzing and small inputs.
 pub fn decode_all(input: &[u8], limits: &Limits) -> Decoded {
     let codec = Codec::sniff(input);
-    let mut decoded = Decoded {
-        codec,
-        bytes: Vec::new(),
-        error: None,
-        losses: Vec::new(),
-    };
+    let mut decoded = Decoded { codec, bytes: Vec::new(), error: None, losses: Vec::new() };
     let failed = match open(io::Cursor::new(input.to_vec()), limits) {
         Ok(mut decoder) => {
             let failed = decoder.read_to_end(&mut decoded.bytes).err();

@@ -57,9 +57,7 @@ impl From<FramingError> for io::Error {
         let kind = match error.kind {
             FramingErrorKind::Truncated => io::ErrorKind::UnexpectedEof,
             FramingErrorKind::Unsupported(_) => io::ErrorKind::Unsupported,
-            FramingErrorKind::Corrupt(_) | FramingErrorKind::Limit { .. } => {
-                io::ErrorKind::InvalidData
-            }
+            FramingErrorKind::Corrupt(_) | FramingErrorKind::Limit { .. } => io::ErrorKind::InvalidData,
         };
         Self::new(kind, error)
     }

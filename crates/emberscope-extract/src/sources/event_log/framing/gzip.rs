@@ -27,10 +27,7 @@ pub(super) struct Gzip {
 
 impl Gzip {
     pub(super) fn new() -> Self {
-        Self {
-            inflate: Inflate::new(),
-            place: Place::Header { later: false },
-        }
+        Self { inflate: Inflate::new(), place: Place::Header { later: false } }
     }
 
     fn header(&mut self, source: &mut Source, later: bool) -> io::Result<Step> {
@@ -40,11 +37,7 @@ impl Gzip {
         // Tapes and block devices pad with zeros, and gzip itself ignores them.
         if later && source.peek(1) == [0] {
             while source.fill(1)? > 0 {
-                let zeros = source
-                    .available()
-                    .iter()
-                    .take_while(|byte| **byte == 0)
-                    .count();
+                let zeros = source.available().iter().take_while(|byte| **byte == 0).count();
                 if zeros == 0 {
                     return Ok(corrupt("no member begins where the last one ended"));
                 }
@@ -100,9 +93,7 @@ impl Gzip {
         if expected == found {
             Ok(Step::Bytes(0))
         } else {
-            Ok(corrupt(
-                "checksum or length of a member does not match its text",
-            ))
+            Ok(corrupt("checksum or length of a member does not match its text"))
         }
     }
 }
@@ -123,12 +114,7 @@ impl Decode for Gzip {
             Place::Body | Place::Trailer => false,
         };
         self.place = Place::Header { later: false };
-        source.seek(
-            usize::from(refused),
-            &GZIP_MAGIC,
-            FIXED_HEADER_BYTES,
-            is_likely_header,
-        )
+        source.seek(usize::from(refused), &GZIP_MAGIC, FIXED_HEADER_BYTES, is_likely_header)
     }
 }
 

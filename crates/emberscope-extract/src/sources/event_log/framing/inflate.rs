@@ -25,11 +25,7 @@ pub(crate) struct Inflate {
 
 impl Inflate {
     pub(crate) fn new() -> Self {
-        Self {
-            state: Decompress::new(false),
-            crc: Crc::new(),
-            invalid: false,
-        }
+        Self { state: Decompress::new(false), crc: Crc::new(), invalid: false }
     }
 
     /// Starts over with new data.
@@ -49,19 +45,13 @@ impl Inflate {
         self.crc.amount()
     }
 
-    pub(crate) fn step(
-        &mut self,
-        source: &mut Source,
-        out: &mut [u8],
-    ) -> io::Result<(usize, Inflated)> {
+    pub(crate) fn step(&mut self, source: &mut Source, out: &mut [u8]) -> io::Result<(usize, Inflated)> {
         if self.invalid {
             return Ok((0, Inflated::Invalid));
         }
         let there = source.fill(1)?;
         let (before_in, before_out) = (self.state.total_in(), self.state.total_out());
-        let answer = self
-            .state
-            .decompress(source.available(), out, FlushDecompress::None);
+        let answer = self.state.decompress(source.available(), out, FlushDecompress::None);
         let used = self.state.total_in().saturating_sub(before_in) as usize;
         let written = self.state.total_out().saturating_sub(before_out) as usize;
         source.consume(used);
@@ -74,11 +64,7 @@ impl Inflate {
             Ok(_) => Inflated::More,
             Err(_) => {
                 self.invalid = true;
-                if written > 0 {
-                    Inflated::More
-                } else {
-                    Inflated::Invalid
-                }
+                if written > 0 { Inflated::More } else { Inflated::Invalid }
             }
         };
         Ok((written, came_to))

@@ -45,12 +45,7 @@ fn header(bytes: &[u8]) -> Option<Header> {
         compressed <= original + original / 255 + 16 && original <= compressed.saturating_mul(255)
     };
     let both_or_none = (compressed == 0) == (original == 0) && (original > 0 || checksum == 0);
-    (original <= block_bytes && lengths_agree && both_or_none).then_some(Header {
-        raw,
-        compressed,
-        original,
-        checksum,
-    })
+    (original <= block_bytes && lengths_agree && both_or_none).then_some(Header { raw, compressed, original, checksum })
 }
 
 pub(super) struct Lz4Block {
@@ -61,10 +56,7 @@ pub(super) struct Lz4Block {
 
 impl Lz4Block {
     pub(super) fn new(max_block_bytes: usize) -> Self {
-        Self {
-            max_block_bytes,
-            between_streams: false,
-        }
+        Self { max_block_bytes, between_streams: false }
     }
 }
 
@@ -76,11 +68,7 @@ impl BlockFormat for Lz4Block {
         }
         if there < HEADER_BYTES {
             let cut = there == 0 || begins(source.available(), &LZ4_BLOCK_MAGIC);
-            return Ok(if cut {
-                Block::TRUNCATED
-            } else {
-                Block::corrupt("no block header after a block")
-            });
+            return Ok(if cut { Block::TRUNCATED } else { Block::corrupt("no block header after a block") });
         }
         let Some(header) = header(source.available()) else {
             return Ok(Block::corrupt("no block header where one should be"));
@@ -112,9 +100,7 @@ impl BlockFormat for Lz4Block {
             }
         }
         if xxh32(room, CHECKSUM_SEED) & CHECKSUM_MASK != header.checksum {
-            return Ok(Block::corrupt(
-                "checksum of a block does not match its text",
-            ));
+            return Ok(Block::corrupt("checksum of a block does not match its text"));
         }
         source.consume(length);
         Ok(Block::Text(header.original))
@@ -123,8 +109,6 @@ impl BlockFormat for Lz4Block {
     fn resync(&mut self, source: &mut Source) -> io::Result<bool> {
         self.between_streams = false;
         // Stack traces in a log hold "LZ4BlockInputStream": the whole header has to fit.
-        source.seek(1, &LZ4_BLOCK_MAGIC, HEADER_BYTES, |bytes| {
-            header(bytes).is_some()
-        })
+        source.seek(1, &LZ4_BLOCK_MAGIC, HEADER_BYTES, |bytes| header(bytes).is_some())
     }
 }

@@ -30,18 +30,12 @@ fn chunk(bytes: &[u8]) -> Result<Chunk, bool> {
     }
     let length = |low: u8, high: u8| usize::from(u16::from_be_bytes([low, high]));
     match *bytes {
-        [_, _, TYPE_RAW, a, b, ..] => Ok(Chunk {
-            header: 5,
-            data: length(a, b),
-            text: length(a, b),
-            compressed: false,
-        }),
-        [_, _, TYPE_COMPRESSED, a, b, c, d, ..] => Ok(Chunk {
-            header: 7,
-            data: length(a, b),
-            text: length(c, d),
-            compressed: true,
-        }),
+        [_, _, TYPE_RAW, a, b, ..] => {
+            Ok(Chunk { header: 5, data: length(a, b), text: length(a, b), compressed: false })
+        }
+        [_, _, TYPE_COMPRESSED, a, b, c, d, ..] => {
+            Ok(Chunk { header: 7, data: length(a, b), text: length(c, d), compressed: true })
+        }
         [_, _, kind, ..] => Err(kind <= TYPE_COMPRESSED),
         _ => Err(true),
     }
@@ -71,18 +65,11 @@ impl BlockFormat for Lzf {
             return Ok(Block::corrupt("invalid lzf chunk"));
         }
         source.consume(end);
-        Ok(if chunk.text == 0 {
-            Block::Passed
-        } else {
-            Block::Text(chunk.text)
-        })
+        Ok(if chunk.text == 0 { Block::Passed } else { Block::Text(chunk.text) })
     }
 
     fn resync(&mut self, source: &mut Source) -> io::Result<bool> {
-        let Self {
-            scratch,
-            false_chunks,
-        } = self;
+        let Self { scratch, false_chunks } = self;
         // Two letters are soon met by chance: the chunk has to decode, and another one or the end has to follow it.
         source.seek(1, &LZF_MAGIC, MAX_CHUNK_BYTES + 3, |bytes| {
             let Ok(found) = chunk(bytes) else {

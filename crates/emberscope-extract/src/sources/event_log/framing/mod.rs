@@ -57,14 +57,7 @@ pub enum Codec {
 
 impl Codec {
     /// Every codec, in the order of their names.
-    pub const ALL: [Self; 6] = [
-        Self::Gzip,
-        Self::Lz4Block,
-        Self::Lzf,
-        Self::Plain,
-        Self::SnappyXerial,
-        Self::Zstd,
-    ];
+    pub const ALL: [Self; 6] = [Self::Gzip, Self::Lz4Block, Self::Lzf, Self::Plain, Self::SnappyXerial, Self::Zstd];
 
     /// The name that reports show: Spark's short name where Spark has one.
     pub fn name(self) -> &'static str {
@@ -101,23 +94,14 @@ impl Codec {
 /// What an input is that no codec here reads and that no event log starts with. `None` when it may be a log.
 fn foreign(first: &[u8]) -> Option<&'static str> {
     const FOREIGN: [(&[u8], &str); 6] = [
-        (
-            b"PK\x03\x04",
-            "a zip archive inside a stream (give it as a file)",
-        ),
+        (b"PK\x03\x04", "a zip archive inside a stream (give it as a file)"),
         (b"PK\x05\x06", "an empty zip archive"),
-        (
-            b"\x04\x22\x4d\x18",
-            "an lz4 frame (Spark writes LZ4Block streams; decompress it with lz4 first)",
-        ),
+        (b"\x04\x22\x4d\x18", "an lz4 frame (Spark writes LZ4Block streams; decompress it with lz4 first)"),
         (b"\xfd7zXZ\0", "xz (decompress it first)"),
         (b"BZh", "bzip2 (decompress it first)"),
         (b"PAR1", "a Parquet file, which is no event log"),
     ];
-    FOREIGN
-        .iter()
-        .find(|(magic, _)| first.starts_with(magic))
-        .map(|(_, what)| *what)
+    FOREIGN.iter().find(|(magic, _)| first.starts_with(magic)).map(|(_, what)| *what)
 }
 
 /// Whether `first` starts with `magic` or, being shorter and not empty, is the beginning of it.

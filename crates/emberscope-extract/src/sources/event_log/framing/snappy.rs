@@ -19,21 +19,14 @@ pub(super) struct Snappy {
 
 impl Snappy {
     pub(super) fn new(max_block_bytes: usize) -> Self {
-        Self {
-            max_block_bytes,
-            decoder: snap::raw::Decoder::new(),
-        }
+        Self { max_block_bytes, decoder: snap::raw::Decoder::new() }
     }
 
     /// Length of the text of a chunk, or why it is none.
     fn text_length(&self, data: &[u8]) -> Result<usize, String> {
-        let length = snap::raw::decompress_len(data)
-            .map_err(|error| format!("invalid snappy chunk: {error}"))?;
+        let length = snap::raw::decompress_len(data).map_err(|error| format!("invalid snappy chunk: {error}"))?;
         if length > self.max_block_bytes || length > data.len().saturating_mul(MAX_EXPANSION) {
-            return Err(format!(
-                "a chunk of {} bytes that claims {length} bytes of text",
-                data.len()
-            ));
+            return Err(format!("a chunk of {} bytes that claims {length} bytes of text", data.len()));
         }
         Ok(length)
     }
@@ -48,10 +41,7 @@ impl Snappy {
         if ahead.starts_with(&SNAPPY_MAGIC) {
             return Ok(true);
         }
-        let Some(length) = ahead
-            .first_chunk()
-            .map(|bytes| u32::from_be_bytes(*bytes) as usize)
-        else {
+        let Some(length) = ahead.first_chunk().map(|bytes| u32::from_be_bytes(*bytes) as usize) else {
             return Ok(false);
         };
         if length == 0 || length > self.max_block_bytes {
@@ -83,11 +73,7 @@ impl BlockFormat for Snappy {
             source.consume(HEADER_BYTES);
             return Ok(Block::Passed);
         }
-        let Some(length) = source
-            .available()
-            .first_chunk()
-            .map(|bytes| u32::from_be_bytes(*bytes) as usize)
-        else {
+        let Some(length) = source.available().first_chunk().map(|bytes| u32::from_be_bytes(*bytes) as usize) else {
             return Ok(Block::TRUNCATED);
         };
         if length == 0 || length > self.max_block_bytes {
@@ -109,11 +95,7 @@ impl BlockFormat for Snappy {
             return Ok(Block::corrupt(format!("invalid snappy chunk: {error}")));
         }
         source.consume(end);
-        Ok(if size == 0 {
-            Block::Passed
-        } else {
-            Block::Text(size)
-        })
+        Ok(if size == 0 { Block::Passed } else { Block::Text(size) })
     }
 
     fn resync(&mut self, source: &mut Source) -> io::Result<bool> {

@@ -18,14 +18,7 @@ pub(crate) struct Source {
 
 impl Source {
     pub(crate) fn new(reader: Box<dyn Read + Send>) -> Self {
-        Self {
-            reader,
-            buffer: Vec::new(),
-            start: 0,
-            end: 0,
-            offset: 0,
-            eof: false,
-        }
+        Self { reader, buffer: Vec::new(), start: 0, end: 0, offset: 0, eof: false }
     }
 
     /// Position of the next byte in the input.

@@ -21,9 +21,7 @@ const SKIPPABLE_REST: [u8; 3] = [0x2a, 0x4d, 0x18];
 /// Whether a frame, skippable or not, begins here (or the input ends inside its magic).
 pub(super) fn is_frame_start(first: &[u8]) -> bool {
     match first {
-        [kind, rest @ ..] if kind & 0xf0 == 0x50 && !rest.is_empty() => {
-            begins(rest, &SKIPPABLE_REST)
-        }
+        [kind, rest @ ..] if kind & 0xf0 == 0x50 && !rest.is_empty() => begins(rest, &SKIPPABLE_REST),
         _ => begins(first, &ZSTD_MAGIC),
     }
 }
@@ -40,19 +38,11 @@ pub(super) struct Zstd {
 impl Zstd {
     pub(super) fn new(window_log_max: u32) -> io::Result<Self> {
         let failed = |code| io::Error::other(format!("zstd: {}", get_error_name(code)));
-        let mut context =
-            DCtx::try_create().ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))?;
+        let mut context = DCtx::try_create().ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))?;
         let window_log_max = window_log_max.clamp(10, 31);
         context.init().map_err(failed)?;
-        context
-            .set_parameter(DParameter::WindowLogMax(window_log_max))
-            .map_err(failed)?;
-        Ok(Self {
-            context,
-            window_log_max,
-            wants: None,
-            flush: false,
-        })
+        context.set_parameter(DParameter::WindowLogMax(window_log_max)).map_err(failed)?;
+        Ok(Self { context, window_log_max, wants: None, flush: false })
     }
 }
 

@@ -60,23 +60,14 @@ pub(super) fn runs(
         let entry = match archive.by_index_data(index) {
             Ok(entry) => entry,
             Err(error) => {
-                let kind = InputIssueKind::Archive {
-                    reason: error.to_string(),
-                };
-                issues.push(InputIssue {
-                    path: format!("{shown}!#{index}"),
-                    kind,
-                });
+                let kind = InputIssueKind::Archive { reason: error.to_string() };
+                issues.push(InputIssue { path: format!("{shown}!#{index}"), kind });
                 continue;
             }
         };
         compressed_bytes = compressed_bytes.saturating_add(entry.compressed_size());
         let name = String::from_utf8_lossy(entry.name_raw()).replace('\\', "/");
-        if name.ends_with('/')
-            || name
-                .split('/')
-                .any(|piece| is_ignored(piece) && !matches!(piece, "" | "." | ".."))
-        {
+        if name.ends_with('/') || name.split('/').any(|piece| is_ignored(piece) && !matches!(piece, "" | "." | "..")) {
             continue;
         }
         let (folder, own) = name.rsplit_once('/').unwrap_or(("", &name));
@@ -85,21 +76,14 @@ pub(super) fn runs(
         let problem = if own.to_ascii_lowercase().ends_with(".zip") {
             Some(InputIssueKind::NestedArchive)
         } else if entry.encrypted() {
-            Some(InputIssueKind::UnsupportedEntry {
-                what: "encrypted".into(),
-            })
+            Some(InputIssueKind::UnsupportedEntry { what: "encrypted".into() })
         } else if !stored && entry.compression() != CompressionMethod::Deflated {
-            Some(InputIssueKind::UnsupportedEntry {
-                what: format!("compressed with {:?}", entry.compression()),
-            })
+            Some(InputIssueKind::UnsupportedEntry { what: format!("compressed with {:?}", entry.compression()) })
         } else {
             None
         };
         if let Some(kind) = problem {
-            issues.push(InputIssue {
-                path: part_name,
-                kind,
-            });
+            issues.push(InputIssue { path: part_name, kind });
             continue;
         }
         let place = ZipEntry {
@@ -111,10 +95,7 @@ pub(super) fn runs(
             stored,
         };
         let part = Part::from_zip(part_name, entry.size(), place);
-        folders.entry(folder.to_owned()).or_default().push(Member {
-            name: own.to_owned(),
-            part,
-        });
+        folders.entry(folder.to_owned()).or_default().push(Member { name: own.to_owned(), part });
     }
     if compressed_bytes > file_bytes {
         return Err("its entries overlap".into());
@@ -122,12 +103,7 @@ pub(super) fn runs(
     let mut runs = Vec::new();
     for (name, members) in folders {
         let own = name.rsplit('/').next().unwrap_or_default().to_owned();
-        let folder = Folder {
-            name: own,
-            path: format!("{shown}!{name}"),
-            archived: true,
-            members,
-        };
+        let folder = Folder { name: own, path: format!("{shown}!{name}"), archived: true, members };
         runs.extend(folder.runs(issues));
     }
     Ok(runs)
@@ -146,11 +122,8 @@ fn declared_entries(file: &mut File) -> io::Result<u64> {
         // The largest number stands for "see the zip64 record".
         Some(u64::from(u16::from_le_bytes(*count))).filter(|count| *count < 0xffff)
     });
-    let long = memchr::memmem::find_iter(&tail, &END64_MAGIC).filter_map(|at| {
-        Some(u64::from_le_bytes(
-            *tail.get(at.checked_add(32)?..)?.first_chunk()?,
-        ))
-    });
+    let long = memchr::memmem::find_iter(&tail, &END64_MAGIC)
+        .filter_map(|at| Some(u64::from_le_bytes(*tail.get(at.checked_add(32)?..)?.first_chunk()?)));
     Ok(short.chain(long).max().unwrap_or(0))
 }
 
@@ -189,11 +162,7 @@ struct EntryReader {
 
 impl EntryReader {
     fn finish(&mut self) -> io::Result<usize> {
-        let crc32 = if self.entry.stored {
-            self.stored.sum()
-        } else {
-            self.inflate.crc32()
-        };
+        let crc32 = if self.entry.stored { self.stored.sum() } else { self.inflate.crc32() };
         if self.given < self.entry.length && self.entry.stored {
             return Err(cut());
         }
@@ -238,10 +207,7 @@ impl Read for EntryReader {
 }
 
 fn damaged(what: &str) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::InvalidData,
-        format!("damaged zip entry: {what}"),
-    )
+    io::Error::new(io::ErrorKind::InvalidData, format!("damaged zip entry: {what}"))
 }
 
 fn cut() -> io::Error {

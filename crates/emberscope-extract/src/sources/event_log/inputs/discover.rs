@@ -23,11 +23,7 @@ pub struct DiscoverLimits {
 
 impl Default for DiscoverLimits {
     fn default() -> Self {
-        Self {
-            max_depth: 16,
-            max_files: 1_000_000,
-            max_archive_entries: 100_000,
-        }
+        Self { max_depth: 16, max_files: 1_000_000, max_archive_entries: 100_000 }
     }
 }
 
@@ -48,30 +44,18 @@ pub struct Discovery {
 /// [`InputError`] when there is no run at all.
 pub fn discover(path: &Path, limits: &DiscoverLimits) -> Result<Discovery, InputError> {
     let metadata = fs::metadata(path).map_err(|error| InputError::from_io(path, error))?;
-    let mut search = Search {
-        limits,
-        runs: Vec::new(),
-        issues: Vec::new(),
-        files: 0,
-        seen: BTreeSet::new(),
-    };
+    let mut search = Search { limits, runs: Vec::new(), issues: Vec::new(), files: 0, seen: BTreeSet::new() };
     if metadata.is_dir() {
         let entries = fs::read_dir(path).map_err(|error| InputError::from_io(path, error))?;
         search.directory(path, entries, 0);
     } else if metadata.is_file() {
         let first = first_bytes(path).map_err(|error| InputError::from_io(path, error))?;
         if first.is_empty() {
-            return Err(InputError::EmptyFile {
-                path: path.to_path_buf(),
-            });
+            return Err(InputError::EmptyFile { path: path.to_path_buf() });
         }
         if archive::is_zip(&first) {
-            search.runs = archive::runs(path, limits, &mut search.issues).map_err(|reason| {
-                InputError::Archive {
-                    path: path.to_path_buf(),
-                    reason,
-                }
-            })?;
+            search.runs = archive::runs(path, limits, &mut search.issues)
+                .map_err(|reason| InputError::Archive { path: path.to_path_buf(), reason })?;
         } else {
             search.runs.push(single(path, Some(metadata.len())));
         }
@@ -79,17 +63,10 @@ pub fn discover(path: &Path, limits: &DiscoverLimits) -> Result<Discovery, Input
         // A pipe or a device: looking at its first bytes would take them away.
         search.runs.push(single(path, None));
     }
-    let Search {
-        mut runs,
-        mut issues,
-        ..
-    } = search;
+    let Search { mut runs, mut issues, .. } = search;
     issues.sort_by(|a, b| natural_order(&a.path, &b.path));
     if runs.is_empty() {
-        return Err(InputError::NoEventLog {
-            path: path.to_path_buf(),
-            issues,
-        });
+        return Err(InputError::NoEventLog { path: path.to_path_buf(), issues });
     }
     runs.sort_by(|a, b| natural_order(&a.path, &b.path));
     Ok(Discovery { runs, issues })
@@ -109,10 +86,7 @@ fn single(path: &Path, framed_bytes: Option<u64>) -> RunInput {
 }
 
 fn own_name(path: &Path) -> String {
-    path.file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned()
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// As many bytes as tell an archive.
@@ -132,19 +106,11 @@ struct Search<'a> {
 
 impl Search<'_> {
     fn issue(&mut self, path: &Path, kind: InputIssueKind) {
-        self.issues.push(InputIssue {
-            path: path.display().to_string(),
-            kind,
-        });
+        self.issues.push(InputIssue { path: path.display().to_string(), kind });
     }
 
     fn unreadable(&mut self, path: &Path, error: &io::Error) {
-        self.issue(
-            path,
-            InputIssueKind::Unreadable {
-                reason: error.to_string(),
-            },
-        );
+        self.issue(path, InputIssueKind::Unreadable { reason: error.to_string() });
     }
 
     fn directory(&mut self, path: &Path, entries: fs::ReadDir, depth: usize) {
@@ -176,42 +142,24 @@ impl Search<'_> {
                 Ok(metadata) if metadata.is_dir() => directories.push(entry),
                 Ok(metadata) if metadata.is_file() => {
                     if self.files == self.limits.max_files {
-                        self.issue(
-                            path,
-                            InputIssueKind::TooManyFiles {
-                                limit: self.limits.max_files,
-                            },
-                        );
+                        self.issue(path, InputIssueKind::TooManyFiles { limit: self.limits.max_files });
                         break;
                     }
                     self.files += 1;
                     if self.is_log(&entry) {
-                        members.push(Member {
-                            name,
-                            part: Part::from_file(&entry, Some(metadata.len())),
-                        });
+                        members.push(Member { name, part: Part::from_file(&entry, Some(metadata.len())) });
                     }
                 }
                 Ok(_) => self.issue(&entry, InputIssueKind::NotAFile),
                 Err(error) => self.unreadable(&entry, &error),
             }
         }
-        let folder = Folder {
-            name,
-            path: path.display().to_string(),
-            archived: false,
-            members,
-        };
+        let folder = Folder { name, path: path.display().to_string(), archived: false, members };
         self.runs.extend(folder.runs(&mut self.issues));
         directories.sort();
         for directory in directories {
             if depth == self.limits.max_depth {
-                self.issue(
-                    &directory,
-                    InputIssueKind::TooDeep {
-                        limit: self.limits.max_depth,
-                    },
-                );
+                self.issue(&directory, InputIssueKind::TooDeep { limit: self.limits.max_depth });
                 continue;
             }
             match fs::read_dir(&directory) {

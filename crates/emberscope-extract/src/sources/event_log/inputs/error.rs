@@ -157,9 +157,5 @@ pub enum InputIssueKind {
 }
 
 fn missing(first: u64, last: u64) -> String {
-    if first == last {
-        format!("part {first} is missing")
-    } else {
-        format!("parts {first} to {last} are missing")
-    }
+    if first == last { format!("part {first} is missing") } else { format!("parts {first} to {last} are missing") }
 }

@@ -2,8 +2,8 @@
 
 use super::error::{InputIssue, InputIssueKind};
 use super::names::{
-    DatabricksPart, NameHint, app_status, databricks_part, is_in_progress, is_rolling_directory,
-    natural_order, rolling_part,
+    DatabricksPart, NameHint, app_status, databricks_part, is_in_progress, is_rolling_directory, natural_order,
+    rolling_part,
 };
 use super::{InputKind, Part, RunInput};
 use std::collections::BTreeMap;
@@ -35,10 +35,7 @@ impl Folder {
         for Member { name, part } in self.members {
             if part.framed_bytes() == Some(0) {
                 // An appstatus without its parts says nothing of a log.
-                issues.push(InputIssue {
-                    path: part.name().to_owned(),
-                    kind: InputIssueKind::EmptyFile,
-                });
+                issues.push(InputIssue { path: part.name().to_owned(), kind: InputIssueKind::EmptyFile });
                 continue;
             }
             runs.push(RunInput {
@@ -61,15 +58,8 @@ impl Folder {
         let mut rest = Vec::new();
         for member in std::mem::take(&mut self.members) {
             if let Some(found) = rolling_part(&member.name) {
-                let numbered = Numbered {
-                    index: found.index,
-                    compact: found.compact,
-                    part: member.part,
-                };
-                groups
-                    .entry(found.id.to_owned())
-                    .or_default()
-                    .push(numbered);
+                let numbered = Numbered { index: found.index, compact: found.compact, part: member.part };
+                groups.entry(found.id.to_owned()).or_default().push(numbered);
             } else if let Some(id) = app_status(&member.name) {
                 // A status without suffix is the last word when a renaming left both.
                 let running = is_in_progress(&member.name);
@@ -82,30 +72,20 @@ impl Folder {
         self.members = rest;
         for id in statuses.keys().filter(|id| !groups.contains_key(*id)) {
             if groups.is_empty() || !is_rolling_directory(&self.name) {
-                issues.push(InputIssue {
-                    path: join(&self.path, id),
-                    kind: InputIssueKind::NoParts,
-                });
+                issues.push(InputIssue { path: join(&self.path, id), kind: InputIssueKind::NoParts });
             }
         }
         let alone = groups.len() == 1 && is_rolling_directory(&self.name);
         let mut runs = Vec::new();
         for (id, parts) in groups {
-            let path = if alone {
-                self.path.clone()
-            } else {
-                join(&self.path, &id)
-            };
+            let path = if alone { self.path.clone() } else { join(&self.path, &id) };
             let status = match statuses.get(&id) {
                 // A directory whose files were renamed still has its one status.
                 None if alone && statuses.len() == 1 => statuses.values().next(),
                 other => other,
             };
             if status.is_none() {
-                issues.push(InputIssue {
-                    path: path.clone(),
-                    kind: InputIssueKind::MissingAppStatus,
-                });
+                issues.push(InputIssue { path: path.clone(), kind: InputIssueKind::MissingAppStatus });
             }
             let (parts, of_parts) = in_order(parts, &path);
             issues.extend_from_slice(&of_parts);
@@ -124,33 +104,19 @@ impl Folder {
 
     /// Databricks' roll-over: dated parts by time, the undated last. An undated file alone is a single file like any other.
     fn take_databricks(&mut self, issues: &mut Vec<InputIssue>) -> Option<RunInput> {
-        let dated = |member: &Member| {
-            matches!(
-                databricks_part(&member.name),
-                Some(DatabricksPart::Dated(_))
-            )
-        };
+        let dated = |member: &Member| matches!(databricks_part(&member.name), Some(DatabricksPart::Dated(_)));
         if !self.members.iter().any(dated) {
             return None;
         }
-        let (mut parts, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.members)
-            .into_iter()
-            .partition(|member| databricks_part(&member.name).is_some());
+        let (mut parts, rest): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.members).into_iter().partition(|member| databricks_part(&member.name).is_some());
         self.members = rest;
         parts.sort_by(|a, b| {
-            databricks_part(&a.name)
-                .cmp(&databricks_part(&b.name))
-                .then_with(|| natural_order(&a.name, &b.name))
+            databricks_part(&a.name).cmp(&databricks_part(&b.name)).then_with(|| natural_order(&a.name, &b.name))
         });
-        for member in parts
-            .iter()
-            .filter(|member| member.part.framed_bytes() == Some(0))
-        {
+        for member in parts.iter().filter(|member| member.part.framed_bytes() == Some(0)) {
             let path = member.part.name().to_owned();
-            issues.push(InputIssue {
-                path,
-                kind: InputIssueKind::EmptyFile,
-            });
+            issues.push(InputIssue { path, kind: InputIssueKind::EmptyFile });
         }
         Some(RunInput {
             kind: InputKind::DatabricksRollOver,
@@ -178,12 +144,7 @@ fn in_order(mut parts: Vec<Numbered>, path: &str) -> (Vec<Part>, Vec<InputIssue>
         parts.drain(..last);
     }
     let mut issues = Vec::new();
-    let mut issue = |kind| {
-        issues.push(InputIssue {
-            path: path.to_owned(),
-            kind,
-        })
-    };
+    let mut issue = |kind| issues.push(InputIssue { path: path.to_owned(), kind });
     let mut kept: Vec<Numbered> = Vec::new();
     let mut next = 1;
     for part in parts {
@@ -195,10 +156,7 @@ fn in_order(mut parts: Vec<Numbered>, path: &str) -> (Vec<Part>, Vec<InputIssue>
             continue;
         }
         if part.index > next && !part.compact {
-            issue(InputIssueKind::MissingParts {
-                first: next,
-                last: part.index.saturating_sub(1),
-            });
+            issue(InputIssueKind::MissingParts { first: next, last: part.index.saturating_sub(1) });
         }
         next = part.index.saturating_add(1);
         kept.push(part);
@@ -208,9 +166,5 @@ fn in_order(mut parts: Vec<Numbered>, path: &str) -> (Vec<Part>, Vec<InputIssue>
 
 /// A path for display below another one.
 pub(super) fn join(path: &str, name: &str) -> String {
-    if path.is_empty() || path.ends_with(['/', '!']) {
-        format!("{path}{name}")
-    } else {
-        format!("{path}/{name}")
-    }
+    if path.is_empty() || path.ends_with(['/', '!']) { format!("{path}{name}") } else { format!("{path}/{name}") }
 }

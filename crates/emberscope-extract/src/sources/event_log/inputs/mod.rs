@@ -85,8 +85,6 @@ impl RunInput {
 
     /// Bytes of all parts before decoding; `None` when a part's length is unknown.
     pub fn framed_bytes(&self) -> Option<u64> {
-        self.parts.iter().try_fold(0_u64, |sum, part| {
-            Some(sum.saturating_add(part.framed_bytes()?))
-        })
+        self.parts.iter().try_fold(0_u64, |sum, part| Some(sum.saturating_add(part.framed_bytes()?)))
     }
 }

@@ -30,16 +30,9 @@ impl NameHint {
             return Self::default();
         };
         let (id, rest) = name.split_at(length);
-        let attempt = rest
-            .strip_prefix('_')
-            .map(|rest| rest.split('.').next().unwrap_or(rest));
-        let is_id = |text: &&str| {
-            !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
-        };
-        Self {
-            application_id: Some(id.to_owned()),
-            attempt_id: attempt.filter(is_id).map(str::to_owned),
-        }
+        let attempt = rest.strip_prefix('_').map(|rest| rest.split('.').next().unwrap_or(rest));
+        let is_id = |text: &&str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+        Self { application_id: Some(id.to_owned()), attempt_id: attempt.filter(is_id).map(str::to_owned) }
     }
 }
 
@@ -63,11 +56,7 @@ fn application_id_length(name: &str) -> Option<usize> {
         .or_else(|| one("local-", &digits, 10))
         .or_else(|| one("spark-application-", &digits, 10))
         .or_else(|| one("spark-", &hex, 32))?;
-    let ends = name
-        .get(length..)?
-        .chars()
-        .next()
-        .is_none_or(|c| !c.is_ascii_alphanumeric());
+    let ends = name.get(length..)?.chars().next().is_none_or(|c| !c.is_ascii_alphanumeric());
     ends.then_some(length)
 }
 
@@ -98,11 +87,7 @@ pub(super) fn rolling_part(name: &str) -> Option<RollingPart<'_>> {
     let index = index.parse().ok()?;
     // Spark takes periods out of ids, so that what follows the first is codec and suffix.
     let bare = id.split('.').next().unwrap_or(id);
-    Some(RollingPart {
-        index,
-        id: bare,
-        compact: id.ends_with(COMPACT),
-    })
+    Some(RollingPart { index, id: bare, compact: id.ends_with(COMPACT) })
 }
 
 /// The id of an `appstatus_<id>[.inprogress]` file.
@@ -135,17 +120,12 @@ pub(super) fn databricks_part(name: &str) -> Option<DatabricksPart<'_>> {
 }
 
 fn is_codec_suffix(suffix: &str) -> bool {
-    matches!(
-        suffix,
-        ".gz" | ".zst" | ".zstd" | ".lz4" | ".snappy" | ".lzf"
-    )
+    matches!(suffix, ".gz" | ".zst" | ".zstd" | ".lz4" | ".snappy" | ".lzf")
 }
 
 /// Whether a file is none of the log's: hidden, a checksum, a marker.
 pub(super) fn is_ignored(name: &str) -> bool {
-    let crc = std::path::Path::new(name)
-        .extension()
-        .is_some_and(|extension| extension == "crc");
+    let crc = std::path::Path::new(name).extension().is_some_and(|extension| extension == "crc");
     name.is_empty() || name.starts_with('.') || crc || name == "_SUCCESS" || name == "__MACOSX"
 }
 
@@ -169,11 +149,7 @@ pub fn natural_order(a: &str, b: &str) -> Ordering {
             }
             (x, y) => {
                 let order = x.cmp(&y);
-                return if order == Ordering::Equal {
-                    a.cmp(b)
-                } else {
-                    order
-                };
+                return if order == Ordering::Equal { a.cmp(b) } else { order };
             }
         }
     }

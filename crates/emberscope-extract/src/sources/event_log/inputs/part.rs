@@ -71,27 +71,15 @@ impl Part {
     }
 
     pub(super) fn from_file(path: &Path, framed_bytes: Option<u64>) -> Self {
-        Self {
-            name: path.display().to_string(),
-            framed_bytes,
-            from: From::File(path.to_path_buf()),
-        }
+        Self { name: path.display().to_string(), framed_bytes, from: From::File(path.to_path_buf()) }
     }
 
     pub(super) fn from_zip(name: String, framed_bytes: u64, entry: ZipEntry) -> Self {
-        Self {
-            name,
-            framed_bytes: Some(framed_bytes),
-            from: From::Zip(entry),
-        }
+        Self { name, framed_bytes: Some(framed_bytes), from: From::Zip(entry) }
     }
 
     pub(super) fn from_reader(name: &str, reader: impl Read + Send + 'static) -> Self {
         let reader: Reader = Box::new(reader);
-        Self {
-            name: name.to_owned(),
-            framed_bytes: None,
-            from: From::Reader(Arc::new(Mutex::new(Some(reader)))),
-        }
+        Self { name: name.to_owned(), framed_bytes: None, from: From::Reader(Arc::new(Mutex::new(Some(reader)))) }
     }
 }

@@ -1,13 +1,10 @@
 //! Cut, flipped and garbled streams.
 
 use super::encoders::{
-    COMPRESSED, SNAPPY_HEADER, encode, gzip, lz4_block, lz4_stream, lzf_chunk, snappy_chunk,
-    zstd_frame, zstd_running,
+    COMPRESSED, SNAPPY_HEADER, encode, gzip, lz4_block, lz4_stream, lzf_chunk, snappy_chunk, zstd_frame, zstd_running,
 };
 use super::{decode, drain, kind, lines};
-use crate::sources::event_log::framing::{
-    Codec, FramingError, FramingErrorKind, Limits, Loss, decode_all, open,
-};
+use crate::sources::event_log::framing::{Codec, FramingError, FramingErrorKind, Limits, Loss, decode_all, open};
 use proptest::prelude::*;
 use std::io::{self, Read};
 
@@ -34,24 +31,17 @@ fn a_stream_cut_at_any_byte_gives_a_prefix_and_says_that_it_is_cut() {
     let text = lines(60);
     for codec in COMPRESSED {
         let stream = encode(codec, &text, 700);
-        let boundaries: Vec<usize> = (1..text.len().div_ceil(700))
-            .map(|blocks| encode(codec, &text[..blocks * 700], 700).len())
-            .collect();
+        let boundaries: Vec<usize> =
+            (1..text.len().div_ceil(700)).map(|blocks| encode(codec, &text[..blocks * 700], 700).len()).collect();
         let mut most = 0;
         for cut in 1..stream.len() {
             let decoded = decode(&stream[..cut]);
             let name = codec.name();
             assert!(text.starts_with(&decoded.bytes), "{name} at {cut}");
-            assert!(
-                decoded.bytes.len() >= most,
-                "{name} at {cut} gives less than at {}",
-                cut - 1
-            );
+            assert!(decoded.bytes.len() >= most, "{name} at {cut} gives less than at {}", cut - 1);
             most = decoded.bytes.len();
             let markless = matches!(codec, Codec::SnappyXerial | Codec::Lzf);
-            if markless
-                && (boundaries.contains(&cut) || (codec == Codec::SnappyXerial && cut == 16))
-            {
+            if markless && (boundaries.contains(&cut) || (codec == Codec::SnappyXerial && cut == 16)) {
                 assert_eq!(decoded.error, None, "{name} at {cut}");
                 continue;
             }
@@ -62,12 +52,7 @@ fn a_stream_cut_at_any_byte_gives_a_prefix_and_says_that_it_is_cut() {
             assert!(!error.reached_end);
             assert_eq!(decoded.losses.len(), 1);
         }
-        assert!(
-            most + 700 >= text.len(),
-            "{} gives {most} of {}",
-            codec.name(),
-            text.len()
-        );
+        assert!(most + 700 >= text.len(), "{} gives {most} of {}", codec.name(), text.len());
     }
 }
 
@@ -94,36 +79,21 @@ fn a_damaged_block_loses_itself_and_nothing_else() {
         let decoded = decode(&[before.clone(), hit.clone(), after].concat());
         let name = codec.name();
         let error = decoded.error.clone().unwrap();
-        assert!(
-            matches!(error.kind, FramingErrorKind::Corrupt(_)),
-            "{name}: {error}"
-        );
+        assert!(matches!(error.kind, FramingErrorKind::Corrupt(_)), "{name}: {error}");
         assert!(error.reached_end, "{name}");
         assert!(decoded.bytes.starts_with(&first), "{name}");
         assert!(decoded.bytes.ends_with(&third), "{name}");
         let middle = &decoded.bytes[first.len()..decoded.bytes.len() - third.len()];
         if matches!(codec, Codec::Gzip | Codec::Zstd) {
             // These give what they can of the damaged frame; gzip notices only where no code fits, or at its checksum.
-            assert!(
-                codec == Codec::Gzip || middle.len() <= second.len() + 1,
-                "{name} {}",
-                middle.len()
-            );
+            assert!(codec == Codec::Gzip || middle.len() <= second.len() + 1, "{name} {}", middle.len());
             assert_eq!(middle.last(), Some(&b'\n'), "{name}");
         } else {
             assert_eq!(middle, b"\n", "{name}");
             let start = before.len() as u64;
             let range = start..start + hit.len() as u64;
-            let Loss {
-                compressed,
-                decompressed_offset,
-                ..
-            } = decoded.losses[0].clone();
-            assert_eq!(
-                (compressed, decompressed_offset),
-                (range, first.len() as u64),
-                "{name}"
-            );
+            let Loss { compressed, decompressed_offset, .. } = decoded.losses[0].clone();
+            assert_eq!((compressed, decompressed_offset), (range, first.len() as u64), "{name}");
         }
         assert_eq!(decoded.losses.len(), 1, "{name}");
     }
@@ -142,22 +112,13 @@ fn a_damaged_length_does_not_hide_the_blocks_behind_it() {
     // Snappy has no mark but the header of the next joined stream.
     let [before, mut hit, after] = three(Codec::SnappyXerial, [&first, &second, &third]);
     hit[0] = 0x7f;
-    let decoded = decode(
-        &[
-            before,
-            hit,
-            after,
-            encode(Codec::SnappyXerial, b"joined\n", 99),
-        ]
-        .concat(),
-    );
+    let decoded = decode(&[before, hit, after, encode(Codec::SnappyXerial, b"joined\n", 99)].concat());
     assert_eq!(decoded.bytes, [&first[..], b"\njoined\n"].concat());
 }
 
 #[test]
 fn the_name_of_lz4_block_streams_inside_a_log_is_no_place_to_go_on() {
-    let text =
-        b"at net.jpountz.lz4.LZ4BlockInputStream.read LZ4BlockOutputStream LZ4Block\x16".to_vec();
+    let text = b"at net.jpountz.lz4.LZ4BlockInputStream.read LZ4BlockOutputStream LZ4Block\x16".to_vec();
     let mut hit = lz4_block(&text);
     hit[17] ^= 1;
     let stream = [lz4_block(b"first\n"), hit, lz4_stream(b"last\n", 10)].concat();
@@ -173,15 +134,9 @@ fn garbage_behind_the_end_is_reported_after_the_whole_text() {
         let decoded = decode(&[stream.clone(), b"garbage that is no frame".to_vec()].concat());
         assert_eq!(decoded.bytes, b"text\n", "{}", codec.name());
         let error = decoded.error.unwrap();
-        assert!(
-            matches!(error.kind, FramingErrorKind::Corrupt(_)),
-            "{error}"
-        );
+        assert!(matches!(error.kind, FramingErrorKind::Corrupt(_)), "{error}");
         assert_eq!(error.compressed_offset, stream.len() as u64);
-        assert_eq!(
-            decoded.losses[0].compressed,
-            stream.len() as u64..stream.len() as u64 + 24
-        );
+        assert_eq!(decoded.losses[0].compressed, stream.len() as u64..stream.len() as u64 + 24);
     }
 }
 
@@ -225,12 +180,7 @@ fn errors_are_repeated_and_can_be_taken_out() {
     let first = FramingError::from_io(&first).unwrap();
     assert_eq!(Some(first), FramingError::from_io(&second));
     assert_eq!((first.codec, first.decompressed_offset), (Codec::Zstd, 5));
-    assert!(
-        first
-            .to_string()
-            .starts_with("zstd stream is cut, at compressed byte"),
-        "{first}"
-    );
+    assert!(first.to_string().starts_with("zstd stream is cut, at compressed byte"), "{first}");
 }
 
 #[test]
@@ -249,12 +199,7 @@ fn the_readers_own_errors_pass_through() {
         let half = stream[..stream.len() / 2].to_vec();
         let mut decoder = open(Failing(io::Cursor::new(half)), &Limits::default()).unwrap();
         let error = drain(&mut decoder, 1_000).1.unwrap();
-        assert_eq!(
-            error.kind(),
-            io::ErrorKind::ConnectionReset,
-            "{}",
-            codec.name()
-        );
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{}", codec.name());
         assert!(FramingError::from_io(&error).is_none());
     }
 }

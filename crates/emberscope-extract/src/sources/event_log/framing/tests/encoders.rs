@@ -4,13 +4,7 @@ use crate::sources::event_log::framing::Codec;
 use std::io::Write;
 use xxhash_rust::xxh32::xxh32;
 
-pub(super) const COMPRESSED: [Codec; 5] = [
-    Codec::Gzip,
-    Codec::Zstd,
-    Codec::Lz4Block,
-    Codec::SnappyXerial,
-    Codec::Lzf,
-];
+pub(super) const COMPRESSED: [Codec; 5] = [Codec::Gzip, Codec::Zstd, Codec::Lz4Block, Codec::SnappyXerial, Codec::Lzf];
 
 /// A whole stream of `codec`; `block` is the size of its blocks where it has any.
 pub(super) fn encode(codec: Codec, text: &[u8], block: usize) -> Vec<u8> {
@@ -64,11 +58,7 @@ pub(super) fn lz4_stream(text: &[u8], block: usize) -> Vec<u8> {
 pub(super) fn lz4_block(piece: &[u8]) -> Vec<u8> {
     let compressed = lz4_flex::block::compress(piece);
     // Level 6 stands for blocks of up to 64 KiB.
-    let (token, data) = if compressed.len() < piece.len() {
-        (0x26, compressed.as_slice())
-    } else {
-        (0x16, piece)
-    };
+    let (token, data) = if compressed.len() < piece.len() { (0x26, compressed.as_slice()) } else { (0x16, piece) };
     let mut out = b"LZ4Block".to_vec();
     out.push(token);
     out.extend((data.len() as u32).to_le_bytes());
@@ -96,9 +86,7 @@ pub(super) fn snappy_chunk(piece: &[u8]) -> Vec<u8> {
 }
 
 pub(super) fn lzf_stream(text: &[u8], block: usize) -> Vec<u8> {
-    text.chunks(block.clamp(1, 0xffff))
-        .flat_map(lzf_chunk)
-        .collect()
+    text.chunks(block.clamp(1, 0xffff)).flat_map(lzf_chunk).collect()
 }
 
 pub(super) fn lzf_chunk(piece: &[u8]) -> Vec<u8> {
@@ -131,9 +119,7 @@ fn lzf_compress(text: &[u8]) -> Vec<u8> {
     };
     let mut at = 0;
     while at < text.len() {
-        let place = text
-            .get(at..at + 3)
-            .and_then(|key| seen.insert(key.to_vec(), at));
+        let place = text.get(at..at + 3).and_then(|key| seen.insert(key.to_vec(), at));
         let Some(from) = place.filter(|from| at - from <= 8192) else {
             literals.push(text[at]);
             at += 1;
@@ -141,9 +127,7 @@ fn lzf_compress(text: &[u8]) -> Vec<u8> {
         };
         flush(&mut literals, &mut out);
         let longest = (text.len() - at).min(264);
-        let count = (0..longest)
-            .take_while(|i| text[from + i] == text[at + i])
-            .count();
+        let count = (0..longest).take_while(|i| text[from + i] == text[at + i]).count();
         let (back, length) = (at - from - 1, count - 2);
         if length < 7 {
             out.push((length << 5 | back >> 8) as u8);

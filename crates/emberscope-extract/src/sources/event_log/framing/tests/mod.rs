@@ -20,10 +20,7 @@ fn lines(count: usize) -> Vec<u8> {
     for line in 0..count {
         let noise = line.wrapping_mul(2_654_435_761) % 1_000_003;
         text.extend(
-            format!(
-                "{{\"Event\":\"SparkListenerTaskEnd\",\"Task ID\":{line},\"Run Time\":{noise}}}\n"
-            )
-            .bytes(),
+            format!("{{\"Event\":\"SparkListenerTaskEnd\",\"Task ID\":{line},\"Run Time\":{noise}}}\n").bytes(),
         );
     }
     text

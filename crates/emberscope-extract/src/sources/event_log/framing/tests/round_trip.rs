@@ -43,11 +43,7 @@ fn joined_streams_give_both_texts() {
         stream.extend(encode(codec, &second, 1_000));
         let decoded = decode(&stream);
         assert_eq!(decoded.error, None, "{}", codec.name());
-        assert!(
-            decoded.bytes == [first.clone(), second.clone()].concat(),
-            "{}",
-            codec.name()
-        );
+        assert!(decoded.bytes == [first.clone(), second.clone()].concat(), "{}", codec.name());
     }
 }
 
@@ -56,14 +52,7 @@ fn tiny_reads_on_either_side_change_nothing() {
     let text = lines(200);
     for codec in Codec::ALL {
         let bytes = io::Cursor::new(encode(codec, &text, 3_000));
-        let mut decoder = open(
-            Dribble {
-                bytes,
-                interrupt: false,
-            },
-            &Limits::default(),
-        )
-        .unwrap();
+        let mut decoder = open(Dribble { bytes, interrupt: false }, &Limits::default()).unwrap();
         // A plain input is read straight through, interruptions and all.
         let mut out = Vec::new();
         decoder.read_to_end(&mut out).unwrap();
@@ -84,12 +73,7 @@ fn offsets_end_at_the_lengths_of_both_sides() {
         drain(&mut decoder, 10_000);
         assert_eq!(decoder.codec(), codec);
         assert_eq!(decoder.compressed_offset(), length, "{}", codec.name());
-        assert_eq!(
-            decoder.decompressed_offset(),
-            text.len() as u64,
-            "{}",
-            codec.name()
-        );
+        assert_eq!(decoder.decompressed_offset(), text.len() as u64, "{}", codec.name());
     }
 }
 
@@ -101,10 +85,7 @@ fn an_lzf_chunk_worked_out_by_hand_decodes() {
     // The same with the short form: `ab`, then 4 bytes from 2 back (length field 2, offset 1).
     let chunk = [0x5a, 0x56, 1, 0, 5, 0, 6, 0x01, 0x61, 0x62, 0x40, 0x01];
     let decoded = decode(&chunk);
-    assert_eq!(
-        (decoded.bytes.as_slice(), decoded.error),
-        (b"ababab".as_slice(), None)
-    );
+    assert_eq!((decoded.bytes.as_slice(), decoded.error), (b"ababab".as_slice(), None));
 }
 
 #[test]
@@ -118,18 +99,9 @@ fn an_lz4_stream_that_holds_raw_blocks_decodes() {
 #[test]
 fn skippable_zstd_frames_are_skipped_in_front_and_between() {
     let skippable = [0x5e, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 9, 9, 9];
-    let stream = [
-        &skippable[..],
-        &zstd_frame(b"one\n", 10),
-        &skippable,
-        &zstd_frame(b"two\n", 10),
-    ]
-    .concat();
+    let stream = [&skippable[..], &zstd_frame(b"one\n", 10), &skippable, &zstd_frame(b"two\n", 10)].concat();
     let decoded = decode(&stream);
-    assert_eq!(
-        (decoded.codec, decoded.bytes.as_slice()),
-        (Codec::Zstd, b"one\ntwo\n".as_slice())
-    );
+    assert_eq!((decoded.codec, decoded.bytes.as_slice()), (Codec::Zstd, b"one\ntwo\n".as_slice()));
     assert_eq!(decoded.error, None);
 }
 
@@ -151,46 +123,24 @@ fn a_gzip_header_may_have_every_field() {
 fn zeros_behind_a_gzip_member_are_padding() {
     let stream = [gzip(b"text\n"), vec![0; 1_000]].concat();
     let decoded = decode(&stream);
-    assert_eq!(
-        (decoded.bytes.as_slice(), decoded.error),
-        (b"text\n".as_slice(), None)
-    );
+    assert_eq!((decoded.bytes.as_slice(), decoded.error), (b"text\n".as_slice(), None));
 }
 
 #[test]
 fn an_empty_input_is_plain_and_empty_text_of_any_codec_is_empty() {
     let decoded = decode(b"");
-    assert_eq!(
-        (decoded.codec, decoded.bytes.len(), decoded.error),
-        (Codec::Plain, 0, None)
-    );
-    for codec in [
-        Codec::Gzip,
-        Codec::Zstd,
-        Codec::Lz4Block,
-        Codec::SnappyXerial,
-    ] {
+    assert_eq!((decoded.codec, decoded.bytes.len(), decoded.error), (Codec::Plain, 0, None));
+    for codec in [Codec::Gzip, Codec::Zstd, Codec::Lz4Block, Codec::SnappyXerial] {
         let decoded = decode(&encode(codec, b"", 100));
-        assert_eq!(
-            (decoded.codec, decoded.bytes.len(), decoded.error),
-            (codec, 0, None)
-        );
+        assert_eq!((decoded.codec, decoded.bytes.len(), decoded.error), (codec, 0, None));
     }
 }
 
 #[test]
 fn a_plain_log_that_only_speaks_of_codecs_is_plain() {
-    for text in [
-        "ZVezda",
-        "LZ4BlokInputStream",
-        "SNAPPY",
-        "{\"Event\":\"LZ4Block\"}\n",
-    ] {
+    for text in ["ZVezda", "LZ4BlokInputStream", "SNAPPY", "{\"Event\":\"LZ4Block\"}\n"] {
         let decoded = decode(text.as_bytes());
-        assert_eq!(
-            (decoded.codec, decoded.bytes.as_slice()),
-            (Codec::Plain, text.as_bytes())
-        );
+        assert_eq!((decoded.codec, decoded.bytes.as_slice()), (Codec::Plain, text.as_bytes()));
     }
 }
 

@@ -12,18 +12,9 @@ fn an_archive_of_the_history_server_holds_every_attempt() {
     let archive = zip(&[
         ("application_7_0001_1.lz4", events),
         ("eventlog_v2_application_7_0001_2/", b""),
-        (
-            "eventlog_v2_application_7_0001_2/events_2_application_7_0001_2.zstd",
-            b"two",
-        ),
-        (
-            "eventlog_v2_application_7_0001_2/appstatus_application_7_0001_2.inprogress",
-            b"",
-        ),
-        (
-            "eventlog_v2_application_7_0001_2/events_1_application_7_0001_2.zstd",
-            b"one",
-        ),
+        ("eventlog_v2_application_7_0001_2/events_2_application_7_0001_2.zstd", b"two"),
+        ("eventlog_v2_application_7_0001_2/appstatus_application_7_0001_2.inprogress", b""),
+        ("eventlog_v2_application_7_0001_2/events_1_application_7_0001_2.zstd", b"one"),
     ]);
     write(root.path(), "eventLogs-application_7_0001.zip", &archive);
     let path = root.path().join("eventLogs-application_7_0001.zip");
@@ -57,17 +48,11 @@ fn an_archive_is_told_by_content_and_may_hold_a_databricks_directory() {
     let run = only(find(&root.path().join("download")).unwrap());
     assert_eq!(run.kind, InputKind::DatabricksRollOver);
     let texts: Vec<Vec<u8>> = run.parts.iter().map(content).collect();
-    assert_eq!(
-        texts,
-        [b"first".to_vec(), b"second".to_vec(), b"last".to_vec()]
-    );
+    assert_eq!(texts, [b"first".to_vec(), b"second".to_vec(), b"last".to_vec()]);
     // Among other inputs it is looked into as well.
     let all = summary(root.path(), root.path());
     assert_eq!(all.len(), 2);
-    assert!(
-        all[0].starts_with("databricks-roll-over download!0615/eventlog/9:"),
-        "{all:?}"
-    );
+    assert!(all[0].starts_with("databricks-roll-over download!0615/eventlog/9:"), "{all:?}");
     assert_eq!(all[1], "single-file other: other");
 }
 
@@ -78,16 +63,11 @@ fn stored_entries_and_framed_entries_stream_through_the_decoder() {
     let framed = zstd::bulk::compress(&text, 1).unwrap();
     let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     for (name, bytes) in [("plain", &text), ("framed.zstd", &framed)] {
-        let stored = zip::write::SimpleFileOptions::default()
-            .compression_method(zip::CompressionMethod::Stored);
+        let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
         writer.start_file(name, stored).unwrap();
         std::io::Write::write_all(&mut writer, bytes).unwrap();
     }
-    write(
-        root.path(),
-        "stored.zip",
-        &writer.finish().unwrap().into_inner(),
-    );
+    write(root.path(), "stored.zip", &writer.finish().unwrap().into_inner());
     let deflated = zip(&[("plain", &text), ("framed.zstd", &framed)]);
     write(root.path(), "deflated.zip", &deflated);
     let found = find(root.path()).unwrap();
@@ -119,28 +99,14 @@ fn archives_inside_archives_and_odd_entries_are_noted_and_the_rest_read() {
 #[test]
 fn names_inside_an_archive_are_only_names() {
     let root = tree(&["secret"]);
-    let archive = zip(&[
-        ("../secret", b"from the archive"),
-        ("/etc/passwd", b"root"),
-        ("a\\b\\log", b"windows"),
-    ]);
+    let archive = zip(&[("../secret", b"from the archive"), ("/etc/passwd", b"root"), ("a\\b\\log", b"windows")]);
     write(root.path(), "in/evil.zip", &archive);
     let found = find(&root.path().join("in/evil.zip")).unwrap();
-    let mut seen: Vec<(String, Vec<u8>)> = found
-        .runs
-        .iter()
-        .map(|run| (own_name(&run.parts[0]).to_owned(), content(&run.parts[0])))
-        .collect();
+    let mut seen: Vec<(String, Vec<u8>)> =
+        found.runs.iter().map(|run| (own_name(&run.parts[0]).to_owned(), content(&run.parts[0]))).collect();
     seen.sort();
-    let expected = [
-        ("log", &b"windows"[..]),
-        ("passwd", b"root"),
-        ("secret", b"from the archive"),
-    ]
-    .map(|(name, text)| (name.to_owned(), text.to_vec()));
+    let expected = [("log", &b"windows"[..]), ("passwd", b"root"), ("secret", b"from the archive")]
+        .map(|(name, text)| (name.to_owned(), text.to_vec()));
     assert_eq!(seen, expected);
-    assert_eq!(
-        std::fs::read(root.path().join("secret")).unwrap(),
-        b"secret"
-    );
+    assert_eq!(std::fs::read(root.path().join("secret")).unwrap(), b"secret");
 }

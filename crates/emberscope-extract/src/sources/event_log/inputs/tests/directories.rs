@@ -16,17 +16,11 @@ fn a_file_is_one_run_that_can_be_opened_again_and_again() {
     let run = only(find(&root.path().join("application_1_0001_2.zstd.inprogress")).unwrap());
     assert_eq!(run.kind, InputKind::SingleFile);
     assert!(run.in_progress && !run.archived);
-    assert_eq!(
-        run.hint.application_id.as_deref(),
-        Some("application_1_0001")
-    );
+    assert_eq!(run.hint.application_id.as_deref(), Some("application_1_0001"));
     assert_eq!(run.hint.attempt_id.as_deref(), Some("2"));
     assert_eq!(run.framed_bytes(), Some(36));
     for _ in 0..2 {
-        assert_eq!(
-            content(&run.parts[0]),
-            b"application_1_0001_2.zstd.inprogress"
-        );
+        assert_eq!(content(&run.parts[0]), b"application_1_0001_2.zstd.inprogress");
     }
 }
 
@@ -47,11 +41,9 @@ fn parts_of_a_rolling_log_are_ordered_by_number() {
             "eventlog_v2_app-1-2/appstatus_app-1-2",
             "eventlog_v2_app-1-2/.events_1_app-1-2.zstd.crc",
         ],
-        &[
-            "rolling eventlog_v2_app-1-2: events_1_app-1-2.zstd events_2_app-1-2.zstd events_3_app-1-2.zstd \
+        &["rolling eventlog_v2_app-1-2: events_1_app-1-2.zstd events_2_app-1-2.zstd events_3_app-1-2.zstd \
             events_4_app-1-2.zstd events_5_app-1-2.zstd events_6_app-1-2.zstd events_7_app-1-2.zstd \
-            events_8_app-1-2.zstd events_9_app-1-2.zstd events_10_app-1-2.zstd",
-        ],
+            events_8_app-1-2.zstd events_9_app-1-2.zstd events_10_app-1-2.zstd"],
     );
 }
 
@@ -63,10 +55,7 @@ fn a_rolling_log_may_be_given_itself_and_may_be_running() {
     ]);
     let run = only(find(&root.path().join("eventlog_v2_application_5_0001_1")).unwrap());
     assert_eq!((run.kind, run.in_progress), (InputKind::Rolling, true));
-    assert_eq!(
-        run.hint.application_id.as_deref(),
-        Some("application_5_0001")
-    );
+    assert_eq!(run.hint.application_id.as_deref(), Some("application_5_0001"));
     assert_eq!(run.hint.attempt_id.as_deref(), Some("1"));
 }
 
@@ -102,26 +91,15 @@ fn missing_parts_are_named_and_the_others_read() {
         ],
     );
     check(
-        &[
-            "eventlog_v2_a/events_3_a.compact",
-            "eventlog_v2_a/events_5_a",
-            "eventlog_v2_a/appstatus_a",
-        ],
-        &[
-            "rolling eventlog_v2_a: events_3_a.compact events_5_a",
-            "issue eventlog_v2_a: part 4 is missing",
-        ],
+        &["eventlog_v2_a/events_3_a.compact", "eventlog_v2_a/events_5_a", "eventlog_v2_a/appstatus_a"],
+        &["rolling eventlog_v2_a: events_3_a.compact events_5_a", "issue eventlog_v2_a: part 4 is missing"],
     );
 }
 
 #[test]
 fn a_missing_status_and_a_part_that_is_there_twice_are_noted() {
     let root = tree(&["eventlog_v2_a/events_1_a.zstd", "eventlog_v2_a/events_2_a"]);
-    write(
-        root.path(),
-        "eventlog_v2_a/events_1_a",
-        b"the longer one of both, which is read",
-    );
+    write(root.path(), "eventlog_v2_a/events_1_a", b"the longer one of both, which is read");
     assert_eq!(
         summary(root.path(), root.path()),
         [
@@ -144,39 +122,17 @@ fn a_status_without_parts_is_no_run() {
 #[test]
 fn parts_of_several_rolling_logs_thrown_together_are_told_apart() {
     check(
-        &[
-            "x/events_1_a.lz4",
-            "x/events_2_a.lz4",
-            "x/events_1_b",
-            "x/appstatus_a",
-            "x/appstatus_b.inprogress",
-        ],
-        &[
-            "rolling x/a: events_1_a.lz4 events_2_a.lz4",
-            "running rolling x/b: events_1_b",
-        ],
+        &["x/events_1_a.lz4", "x/events_2_a.lz4", "x/events_1_b", "x/appstatus_a", "x/appstatus_b.inprogress"],
+        &["rolling x/a: events_1_a.lz4 events_2_a.lz4", "running rolling x/b: events_1_b"],
     );
 }
 
 #[test]
 fn a_single_part_given_by_itself_is_a_single_file() {
-    let root = tree(&[
-        "eventlog_v2_a/events_2_application_5_0001.zstd",
-        "eventlog_v2_a/appstatus_a",
-    ]);
-    let run = only(
-        find(
-            &root
-                .path()
-                .join("eventlog_v2_a/events_2_application_5_0001.zstd"),
-        )
-        .unwrap(),
-    );
+    let root = tree(&["eventlog_v2_a/events_2_application_5_0001.zstd", "eventlog_v2_a/appstatus_a"]);
+    let run = only(find(&root.path().join("eventlog_v2_a/events_2_application_5_0001.zstd")).unwrap());
     assert_eq!((run.kind, run.parts.len()), (InputKind::SingleFile, 1));
-    assert_eq!(
-        run.hint.application_id.as_deref(),
-        Some("application_5_0001")
-    );
+    assert_eq!(run.hint.application_id.as_deref(), Some("application_5_0001"));
 }
 
 #[test]
@@ -189,10 +145,8 @@ fn databricks_parts_are_ordered_by_time_with_the_undated_last() {
             "0615/eventlog/123/eventlog-2021-07-01--00-00.zst",
             "0615/eventlog/123/eventlog-2020-12-31--23-59",
         ],
-        &[
-            "databricks-roll-over 0615/eventlog/123: eventlog-2020-12-31--23-59 eventlog-2021-06-15--09-30.gz \
-            eventlog-2021-06-15--15-00.gz eventlog-2021-07-01--00-00.zst eventlog",
-        ],
+        &["databricks-roll-over 0615/eventlog/123: eventlog-2020-12-31--23-59 eventlog-2021-06-15--09-30.gz \
+            eventlog-2021-06-15--15-00.gz eventlog-2021-07-01--00-00.zst eventlog"],
     );
     // Names that only look alike are runs of their own.
     check(
@@ -240,19 +194,13 @@ fn what_is_not_there_or_empty_is_said_with_its_path() {
     assert_eq!(says("empty"), ["empty: the file is empty"]);
     assert_eq!(says("none"), ["none: no event log in it"]);
     let under_a_file = find(&root.path().join("full/x"));
-    assert!(
-        matches!(under_a_file, Err(InputError::Io { .. })),
-        "{under_a_file:?}"
-    );
+    assert!(matches!(under_a_file, Err(InputError::Io { .. })), "{under_a_file:?}");
 }
 
 #[test]
 fn a_reader_is_a_run_that_can_be_read_once() {
     let run = RunInput::from_reader("-", std::io::Cursor::new(b"events".to_vec()));
-    assert_eq!(
-        (run.kind, run.path.as_str(), run.framed_bytes()),
-        (InputKind::Stream, "-", None)
-    );
+    assert_eq!((run.kind, run.path.as_str(), run.framed_bytes()), (InputKind::Stream, "-", None));
     assert_eq!(content(&run.parts[0]), b"events");
     let again = run.parts[0].open().err().unwrap();
     assert_eq!(again.to_string(), "a stream can be read only once");

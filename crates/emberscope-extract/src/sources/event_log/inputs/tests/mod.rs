@@ -35,12 +35,7 @@ fn zip(entries: &[(&str, &[u8])]) -> Vec<u8> {
         if name.ends_with('/') {
             writer.add_directory(*name, options).unwrap();
         } else {
-            writer
-                .start_file(
-                    *name,
-                    options.compression_method(zip::CompressionMethod::Deflated),
-                )
-                .unwrap();
+            writer.start_file(*name, options.compression_method(zip::CompressionMethod::Deflated)).unwrap();
             writer.write_all(content).unwrap();
         }
     }
@@ -57,31 +52,17 @@ fn summary(root: &Path, path: &Path) -> Vec<String> {
     let found = match find(path) {
         Ok(found) => found,
         Err(error) => {
-            return vec![
-                error
-                    .to_string()
-                    .replace(&format!("{}/", root.display()), ""),
-            ];
+            return vec![error.to_string().replace(&format!("{}/", root.display()), "")];
         }
     };
     let runs = found.runs.iter().map(|run| {
         let parts: Vec<&str> = run.parts.iter().map(own_name).collect();
         let running = if run.in_progress { "running " } else { "" };
-        format!(
-            "{running}{} {}: {}",
-            run.kind.name(),
-            run.path,
-            parts.join(" ")
-        )
+        format!("{running}{} {}: {}", run.kind.name(), run.path, parts.join(" "))
     });
     let issues = found.issues.iter().map(|issue| format!("issue {issue}"));
     let prefix = format!("{}/", root.display());
-    runs.chain(issues)
-        .map(|line| {
-            line.replace(&prefix, "")
-                .replace(&root.display().to_string(), ".")
-        })
-        .collect()
+    runs.chain(issues).map(|line| line.replace(&prefix, "").replace(&root.display().to_string(), ".")).collect()
 }
 
 fn own_name(part: &Part) -> &str {
