@@ -25,7 +25,7 @@ use file::TableFile;
 use tasks::TaskRows;
 
 /// Rows of a batch: a row group of a Parquet file, a record batch of an Arrow file.
-const BATCH_ROWS: usize = 32 * 1024;
+const BATCH_ROWS: usize = 16 * 1024;
 
 /// Values of a batch: tables with many columns have fewer rows in one, so that a batch takes some 20 MB at most.
 const BATCH_VALUES: usize = 3 * 1024 * 1024;
@@ -33,7 +33,8 @@ const BATCH_VALUES: usize = 3 * 1024 * 1024;
 /// A file format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Format {
-    /// Apache Parquet, compressed with zstd.
+    /// Apache Parquet, compressed with Snappy: zstd sets up a context for each of a thousand columns, which costs more than
+    /// all else in small tables.
     #[default]
     Parquet,
     /// Comma-separated values with a header; null is empty.
