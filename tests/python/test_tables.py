@@ -90,7 +90,7 @@ def by_polars(path: Path, columns: Types) -> pl.DataFrame:
     readers: dict[str, Callable[[], pl.DataFrame]] = {
         ".parquet": lambda: pl.read_parquet(path),
         ".csv": lambda: pl.read_csv(path, schema=schema),
-        ".arrow": lambda: pl.read_ipc(path, memory_map=False),
+        ".arrow": lambda: pl.read_ipc(path),
         ".ndjson": lambda: pl.read_ndjson(path, schema=schema) if path.stat().st_size else pl.DataFrame(schema=schema),
     }
     return readers[path.suffix]()

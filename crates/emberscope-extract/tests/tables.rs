@@ -10,6 +10,7 @@ use emberscope_extract::features::catalogue::{Kind, RunRef, Table, Value};
 use emberscope_extract::tables::{Format, TableError, TableOptions, TableWriter, Written};
 use polars_core::prelude::*;
 use polars_io::SerReader;
+use polars_io::ipc::IpcReader;
 use polars_io::parquet::read::ParquetReader;
 use support::{Loaded, Read};
 
@@ -108,6 +109,20 @@ fn parquet_and_ndjson_hold_the_same_rows_in_the_types_of_the_catalogue() {
                 assert!(equal, "{feature:?} of row {index}");
             }
         }
+    }
+}
+
+#[test]
+fn an_arrow_file_holds_what_the_parquet_file_holds() {
+    let Some(logs) = Loaded::of(LOGS) else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let parquet = write(directory.path(), Format::Parquet, &logs.runs);
+    let arrow = write(directory.path(), Format::Arrow, &logs.runs);
+    for (parquet, arrow) in parquet.iter().zip(&arrow) {
+        let expected = ParquetReader::new(std::fs::File::open(&parquet.path).unwrap()).finish().unwrap();
+        let found = IpcReader::new(std::fs::File::open(&arrow.path).unwrap()).finish().unwrap();
+        assert_eq!(found.width(), arrow.table.features().len());
+        assert!(found.equals_missing(&expected), "{}", arrow.table);
     }
 }
 

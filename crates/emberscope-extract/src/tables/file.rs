@@ -5,6 +5,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use polars_core::prelude::{CompatLevel, PolarsError};
+use polars_core::utils::arrow::io::ipc::IpcField;
 use polars_io::SerWriter;
 use polars_io::csv::write::CsvWriter;
 use polars_io::ipc::{IpcCompression, IpcWriter};
@@ -60,7 +61,7 @@ impl TableFile {
             Format::Arrow => IpcWriter::new(out)
                 .with_compression(Some(IpcCompression::LZ4))
                 .with_compat_level(CompatLevel::oldest())
-                .batched(&schema, Vec::new())
+                .batched(&schema, schema.iter().map(|_| IpcField::default()).collect())
                 .map(|writer| Encoder::Arrow(Box::new(writer))),
             Format::Ndjson => Ok(Encoder::Ndjson(out)),
         };
