@@ -125,7 +125,7 @@ fn finding(ctx: &Context<'_>, cause: &Cause) -> Option<Finding> {
             words::duration(loss.wall_clock_ms)
         ),
     };
-    finding.advice = advice(ctx, cause, allowed, last_chance);
+    finding.advice = advice(ctx, cause, allowed, last_chance.then_some(most));
     Some(finding)
 }
 
@@ -213,7 +213,7 @@ fn excluded_after(ctx: &Context<'_>, cause: &Cause) -> BTreeSet<String> {
         .collect()
 }
 
-fn advice(ctx: &Context<'_>, cause: &Cause, allowed: u64, last_chance: bool) -> Vec<Advice> {
+fn advice(ctx: &Context<'_>, cause: &Cause, allowed: u64, most: Option<u64>) -> Vec<Advice> {
     let mut all = Vec::new();
     let place = cause.root.frame.as_ref().filter(|frame| frame.user).map(|frame| frame.text.as_str());
     let class = cause.root.short_class();
@@ -260,10 +260,19 @@ fn advice(ctx: &Context<'_>, cause: &Cause, allowed: u64, last_chance: bool) -> 
         }
         all.push(advice);
     }
-    if last_chance {
+    if let Some(most) = most {
+        let so_far = if most >= allowed {
+            format!(
+                "A partition used all {allowed} attempts that spark.task.maxFailures allows, and that ended its job."
+            )
+        } else {
+            format!(
+                "A partition used all but one of the {allowed} attempts that spark.task.maxFailures allows: one more failure \
+                 would have ended the job."
+            )
+        };
         all.push(Advice::text(format!(
-            "A partition used all but one of the {allowed} attempts that spark.task.maxFailures allows: one more failure would \
-             have ended the job. A larger number only hides a failure that comes again with the same data.",
+            "{so_far} A larger number only hides a failure that comes again with the same data."
         )));
     }
     all

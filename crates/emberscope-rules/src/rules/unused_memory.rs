@@ -111,7 +111,7 @@ fn finding(ctx: &Context<'_>, heap: u64, peak: u64, new: f64, life_ms: u64, know
     }
     let gib_hours = (heap as f64 - new) / gib * life_ms as f64 / 3_600_000.0;
     finding.savings = Savings {
-        wall_clock_ms: Some(0),
+        wall_clock_ms: None,
         core_ms: None,
         how: format!(
             "{} less for each executor over {} of executors' lives are {gib_hours:.1} GiB hours (this saves memory, not time)",

@@ -1,4 +1,4 @@
-//! A query that lags, one that does not, and what is said of the cause.
+//! Firing, just-below and skipped cases.
 
 use super::*;
 use crate::testing::{RunBuilder, START, check, outcome, run};
