@@ -5,6 +5,7 @@ use emberscope_run::{Run, StageKey, Timestamp};
 
 use crate::deployment;
 use crate::rule::Context;
+use crate::support::total;
 
 /// What the driver was about in a time without tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -196,6 +197,6 @@ impl Spans {
     fn covered(&self, from: Timestamp, to: Timestamp) -> u64 {
         let first = self.0.partition_point(|(_, end)| *end <= from);
         let overlapping = self.0.iter().skip(first).take_while(|(start, _)| *start < to);
-        overlapping.map(|(start, end)| (*end).min(to).since((*start).max(from)).0).sum()
+        total(overlapping.map(|(start, end)| (*end).min(to).since((*start).max(from)).0))
     }
 }

@@ -8,6 +8,7 @@ use crate::deployment::{self, Manager};
 use crate::failures;
 use crate::finding::Advice;
 use crate::rule::Context;
+use crate::support::total;
 use crate::words;
 
 /// Bytes that RDD stages shuffled from which their serializer matters. Set by judgement.
@@ -43,11 +44,11 @@ fn serializer(ctx: &Context<'_>) -> Option<ConfigurationNote> {
         })
     };
     let stages: Vec<&StageSummary> = ctx.features.stages.values().filter(of_rdds).collect();
-    let written: u64 = stages.iter().filter_map(|stage| stage.sum(Metric::ShuffleWriteBytes)).sum();
+    let written = total(stages.iter().filter_map(|stage| stage.sum(Metric::ShuffleWriteBytes)));
     let wall: f64 = stages
         .iter()
         .filter(|stage| {
-            stage.sum(Metric::ShuffleWriteBytes).unwrap_or(0) + stage.sum(Metric::ShuffleReadBytes).unwrap_or(0) > 0
+            [Metric::ShuffleWriteBytes, Metric::ShuffleReadBytes].iter().any(|&metric| stage.sum(metric) > Some(0))
         })
         .map(|stage| stage.wall_clock_ms)
         .sum();

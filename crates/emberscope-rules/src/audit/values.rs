@@ -131,7 +131,7 @@ fn cores_per_task(ctx: &Context<'_>) -> Option<ConfigurationNote> {
         Advice::text(format!(
             "Give executors a multiple of {cpus} cores: {} or {}.",
             cores - left,
-            cores - left + cpus
+            (cores - left).saturating_add(cpus)
         )),
     ))
 }

@@ -101,7 +101,7 @@ fn enough_cores(run: &Run, wall: f64, slower: f64) -> u64 {
         }
         enough = n;
     }
-    enough as u64 * cpus
+    (enough as u64).saturating_mul(cpus)
 }
 
 /// How many ms exactly `n` tasks ran at once, by `n`.

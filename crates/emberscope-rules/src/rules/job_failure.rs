@@ -9,6 +9,7 @@ use crate::finding::{Advice, Evidence, Finding, Harm, Savings, Subject};
 use crate::problem::Problem;
 use crate::root_cause::RootCause;
 use crate::rule::{Context, Outcome, Rule};
+use crate::support::total;
 use crate::words;
 
 /// The rule.
@@ -147,8 +148,8 @@ fn finding(ctx: &Context<'_>, end: End, jobs: &[FailedJob<'_>]) -> Option<Findin
         }
     }
     finding.because = Some(because).filter(|because| !because.is_empty());
-    let lost: u64 = jobs.iter().map(|(job, ..)| time_of(ctx, job)).sum();
-    let core: u64 = jobs.iter().map(|(job, ..)| core_of(ctx, job.id)).sum();
+    let lost = total(jobs.iter().map(|(job, ..)| time_of(ctx, job)));
+    let core = total(jobs.iter().map(|(job, ..)| core_of(ctx, job.id)));
     finding.evidence = vec![
         Evidence::number(
             if end == End::Failed { "failed_jobs_count" } else { "cancelled_jobs_count" },

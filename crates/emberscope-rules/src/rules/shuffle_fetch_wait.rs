@@ -8,6 +8,7 @@ use crate::problem::Problem;
 use crate::rule::{Context, Outcome, Rule, Threshold};
 use crate::support::loss::{Losses, StageLoss, stage_subject};
 use crate::support::partitioning::set_new;
+use crate::support::total;
 use crate::words;
 
 /// The rule.
@@ -79,7 +80,7 @@ fn finding(ctx: &Context<'_>, hits: &[(&StageSummary, StageLoss)]) -> Option<Fin
         return None;
     }
     let stage = hits.iter().find(|hit| Some(hit.0.key) == losses.worst())?.0;
-    let sum = |metric| hits.iter().filter_map(|hit| hit.0.sum(metric)).sum::<u64>() as f64;
+    let sum = |metric| total(hits.iter().filter_map(|hit| hit.0.sum(metric))) as f64;
     let (wait, run) = (sum(Metric::ShuffleFetchWaitTime), sum(Metric::ExecutorRunTime));
     let (remote, blocks) = (sum(Metric::ShuffleRemoteBytes), sum(Metric::ShuffleRemoteBlocks));
     let ratio = wait / run.max(1.0);

@@ -6,3 +6,8 @@ pub(crate) mod loss;
 pub(crate) mod memory;
 pub(crate) mod partitioning;
 pub(crate) mod tasks;
+
+/// A sum of amounts from a log, which may be any: it stays at its end where another would overflow.
+pub(crate) fn total(amounts: impl Iterator<Item = u64>) -> u64 {
+    amounts.fold(0, u64::saturating_add)
+}

@@ -125,7 +125,7 @@ fn local_cores(run: &mut Run) {
     let threads = master.strip_prefix("local[").and_then(|rest| rest.split([',', ']']).next());
     let cores = match (master, threads) {
         ("local", _) => Some(1),
-        (_, Some(threads)) => threads.trim().parse().ok().filter(|&cores: &u64| cores > 0),
+        (_, Some(threads)) => threads.trim().parse().ok().filter(|cores: &u64| (1..=i32::MAX as u64).contains(cores)),
         _ => None,
     };
     if run.executors.len() == 1

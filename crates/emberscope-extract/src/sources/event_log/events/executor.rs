@@ -9,6 +9,9 @@ use super::super::json::{self, Json};
 use super::stage::storage_level;
 use super::{Event, MAX_NAME, Result, compact, executor_metrics, finish, need, timestamp};
 
+/// Spark counts cores in 32 bits: a larger number is none of its own.
+const MAX_CORES: u64 = i32::MAX as u64;
+
 #[derive(Debug, Clone, Default)]
 pub(in super::super) struct ExecutorAdded {
     pub(in super::super) id: CompactString,
@@ -51,7 +54,7 @@ pub(super) fn added(line: &[u8]) -> Result<Event> {
             b"Executor Info" => json.object(|key, json| {
                 match key {
                     b"Host" => executor.host = json.text_cut(MAX_NAME)?,
-                    b"Total Cores" => executor.cores = json.unsigned()?.filter(|&cores| cores > 0),
+                    b"Total Cores" => executor.cores = json.unsigned()?.filter(|cores| (1..=MAX_CORES).contains(cores)),
                     b"Resource Profile Id" => executor.resource_profile = json.unsigned()?.map(ResourceProfileId),
                     b"Resources" => json.object(|name, json| {
                         let mut addresses = 0;

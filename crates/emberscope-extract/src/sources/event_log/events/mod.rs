@@ -199,7 +199,8 @@ pub(super) fn parse_line(line: &[u8]) -> Result<Event> {
     match name {
         b"SparkListenerTaskEnd" => return task::end(line),
         b"SparkListenerTaskStart" => return task::start(line),
-        b"" => {}
+        // A name with escapes is read as the string it is.
+        name if name.is_empty() || name.contains(&b'\\') => {}
         name => return parse_named(&String::from_utf8_lossy(name), line),
     }
     let mut found = None;
