@@ -3,6 +3,15 @@
 //! To add a case, write `input`, run with `EMBERSCOPE_BLESS=1`, and read `expected` line by line before it is committed:
 //! it must say what the log says, not what the reader makes of it.
 
+#![allow(
+    clippy::pedantic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test stops where a promise is broken, and says what it skipped"
+)]
+
 use std::fs;
 use std::path::Path;
 

@@ -1,5 +1,14 @@
 //! Every limit: when it is hit its name or number is said, and what was known before is kept.
 
+#![allow(
+    clippy::pedantic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test stops where a promise is broken, and says what it skipped"
+)]
+
 use emberscope_extract::sources::event_log::framing;
 use emberscope_extract::sources::{Limits, ReadOptions};
 use emberscope_run::{IssueCode, Run};
