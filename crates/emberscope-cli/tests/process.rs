@@ -1,4 +1,13 @@
 //! What only a real process shows: closed pipes and what is written where.
+
+#![allow(
+    clippy::pedantic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test stops where a promise is broken, and says what it skipped"
+)]
 #![expect(clippy::expect_used, reason = "a test that cannot be set up should say so")]
 #![cfg(unix)]
 

@@ -1,4 +1,13 @@
 //! Logs that others wrote: every one gives a diagnosis or a clear error, and what is redacted stays hidden.
+
+#![allow(
+    clippy::pedantic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test stops where a promise is broken, and says what it skipped"
+)]
 #![expect(clippy::expect_used, clippy::print_stdout, reason = "a test that cannot be set up should say so")]
 
 use std::collections::BTreeSet;

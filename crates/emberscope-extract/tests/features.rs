@@ -1,5 +1,14 @@
 //! Features of a run made by hand, against figures worked out by hand.
 
+#![allow(
+    clippy::pedantic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test stops where a promise is broken, and says what it skipped"
+)]
+
 use emberscope_extract::features::Features;
 use emberscope_extract::features::catalogue::{self, Row, RunRef, Table, Value};
 use emberscope_run::{

@@ -2,6 +2,15 @@
 //!
 //! Which log an answer belongs to is in `HistoryServerSuite` of apache/spark: a request per name of an answer.
 
+#![allow(
+    clippy::pedantic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test stops where a promise is broken, and says what it skipped"
+)]
+
 mod support;
 
 use emberscope_extract::features::catalogue::{self, Row, RunRef, StageRef, Table, TaskRef, Value as Cell};

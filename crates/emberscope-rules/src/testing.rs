@@ -219,11 +219,14 @@ impl PlanNodeExt for PlanNode {
     }
 }
 
+/// A change to a finished stage attempt.
+type StageEdit = Box<dyn FnOnce(&mut StageAttempt)>;
+
 /// A stage under construction.
 #[derive(Default)]
 pub(crate) struct StageBuilder {
     tasks: Vec<TaskBuilder>,
-    edit: Vec<Box<dyn FnOnce(&mut StageAttempt)>>,
+    edit: Vec<StageEdit>,
 }
 
 impl StageBuilder {

@@ -65,7 +65,7 @@ impl TableFile {
                 .map(|writer| Encoder::Arrow(Box::new(writer))),
             Format::Ndjson => Ok(Encoder::Ndjson(out)),
         };
-        let encoder = encoder.map_err(|error| encode_error(&path, format, error))?;
+        let encoder = encoder.map_err(|error| encode_error(&path, format, &error))?;
         Ok(Self { path, temporary, format, encoder })
     }
 
@@ -81,7 +81,7 @@ impl TableFile {
             }),
         };
         batch.clear();
-        result.map_err(|error| encode_error(&self.path, self.format, error))
+        result.map_err(|error| encode_error(&self.path, self.format, &error))
     }
 
     /// Ends the file and gives it its name; returns that and its size.
@@ -93,7 +93,7 @@ impl TableFile {
             Encoder::Arrow(mut writer) => writer.finish(),
             Encoder::Ndjson(mut out) => out.flush().map_err(PolarsError::from),
         };
-        ended.map_err(|error| encode_error(&path, format, error))?;
+        ended.map_err(|error| encode_error(&path, format, &error))?;
         let Some(written) = temporary.0.as_ref() else { return Ok((path, 0)) };
         let named = std::fs::rename(written, &path).and_then(|()| std::fs::metadata(&path));
         let bytes = named.map_err(|source| TableError::Io { path: path.clone(), source })?.len();
@@ -102,6 +102,6 @@ impl TableFile {
     }
 }
 
-fn encode_error(path: &Path, format: Format, error: PolarsError) -> TableError {
+fn encode_error(path: &Path, format: Format, error: &PolarsError) -> TableError {
     TableError::Encode { path: path.to_owned(), format: format.name(), message: error.to_string() }
 }

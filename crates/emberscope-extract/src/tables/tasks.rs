@@ -205,7 +205,7 @@ fn derive<I: Iterator<Item = u64>>(metric: Metric, column: impl Fn(TaskColumn) -
     match metric {
         Metric::Duration => out.extend(zip(C::FinishTime, C::LaunchTime).map(|(finish, launch)| minus(finish, launch))),
         Metric::GettingResultTime => {
-            out.extend(zip(C::GettingResultAt, C::FinishTime).map(|(at, finish)| getting(at, finish)))
+            out.extend(zip(C::GettingResultAt, C::FinishTime).map(|(at, finish)| getting(at, finish)));
         }
         Metric::SchedulerDelay => {
             let times = zip(C::FinishTime, C::LaunchTime).zip(column(C::GettingResultAt));
@@ -216,7 +216,7 @@ fn derive<I: Iterator<Item = u64>>(metric: Metric, column: impl Fn(TaskColumn) -
             }));
         }
         Metric::ShuffleReadBytes => {
-            out.extend(zip(C::ShuffleLocalBytesRead, C::ShuffleRemoteBytesRead).map(|(a, b)| plus(a, b)))
+            out.extend(zip(C::ShuffleLocalBytesRead, C::ShuffleRemoteBytesRead).map(|(a, b)| plus(a, b)));
         }
         Metric::BytesIn => {
             let shuffled = zip(C::ShuffleLocalBytesRead, C::ShuffleRemoteBytesRead);

@@ -168,7 +168,7 @@ fn code(name: &str) -> &str {
 fn by_executor(stages: &[&StageBlocked<'_>]) -> BTreeMap<Option<u64>, Blocked> {
     let mut executors: BTreeMap<Option<u64>, Vec<Option<Blocked>>> = BTreeMap::new();
     for task in stages.iter().flat_map(|stage| &stage.tasks) {
-        executors.entry(task.executor).or_default().push(Blocked::of_task(&task.row));
+        executors.entry(task.executor).or_default().push(task.blocked);
     }
     executors.into_iter().filter_map(|(id, parts)| Some((id, Blocked::sum(parts.into_iter())?))).collect()
 }

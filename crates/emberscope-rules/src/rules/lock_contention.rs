@@ -9,9 +9,8 @@ use super::cpu_contention::waits;
 use crate::finding::{Advice, Evidence, Finding};
 use crate::problem::Problem;
 use crate::rule::{Context, Outcome, Rule, Threshold};
-use crate::support::blocked::{self, Blocked, StageBlocked};
+use crate::support::blocked::{self, Blocked, Settled, StageBlocked};
 use crate::support::loss::{Losses, StageLoss, stage_subject};
-use crate::support::tasks::Task;
 use crate::words;
 
 /// The rule.
@@ -88,7 +87,7 @@ fn finding(ctx: &Context<'_>, stage: &StageBlocked<'_>, stages: &[StageBlocked<'
     if !(crowd >= 2.0 && crowded.len() as f64 >= least && alone.len() as f64 >= least) {
         return None;
     }
-    let sum = |tasks: &[&Task]| Blocked::sum(tasks.iter().map(|task| Blocked::of_task(&task.row)));
+    let sum = |tasks: &[&Settled]| Blocked::sum(tasks.iter().map(|task| task.blocked));
     let (crowded, alone) = (sum(&crowded)?, sum(&alone)?);
     let (crowded, alone) = (crowded.share(crowded.rest_ms), alone.share(alone.rest_ms));
     if alone > ctx.threshold(&ALONE_FACTOR) * crowded {
@@ -149,12 +148,12 @@ fn finding(ctx: &Context<'_>, stage: &StageBlocked<'_>, stages: &[StageBlocked<'
 
 /// The most tasks at once in an executor, the tasks that ran in at least three quarters of that company, and those that ran in at
 /// most half of it; by the mean over each task's life.
-fn by_company(tasks: &[Task]) -> (f64, Vec<&Task>, Vec<&Task>) {
-    let mut executors: BTreeMap<Option<u64>, Vec<&Task>> = BTreeMap::new();
+fn by_company(tasks: &[Settled]) -> (f64, Vec<&Settled>, Vec<&Settled>) {
+    let mut executors: BTreeMap<Option<u64>, Vec<&Settled>> = BTreeMap::new();
     for task in tasks {
         executors.entry(task.executor).or_default().push(task);
     }
-    let mut all: Vec<(f64, &Task)> = Vec::with_capacity(tasks.len());
+    let mut all: Vec<(f64, &Settled)> = Vec::with_capacity(tasks.len());
     for tasks in executors.into_values() {
         let company = Company::of(&tasks);
         all.extend(tasks.into_iter().map(|task| (company.mean(task), task)));
@@ -173,7 +172,7 @@ struct Company {
 }
 
 impl Company {
-    fn of(tasks: &[&Task]) -> Self {
+    fn of(tasks: &[&Settled]) -> Self {
         let mut edges: Vec<(i64, f64)> =
             tasks.iter().flat_map(|task| [(task.launch, 1.0), (task.finish, -1.0)]).collect();
         edges.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
@@ -195,7 +194,7 @@ impl Company {
     }
 
     /// The mean number of tasks during a task's life, itself among them.
-    fn mean(&self, task: &Task) -> f64 {
+    fn mean(&self, task: &Settled) -> f64 {
         (self.until(task.finish) - self.until(task.launch)) / task.duration().max(1.0)
     }
 }

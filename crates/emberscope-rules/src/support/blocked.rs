@@ -129,13 +129,46 @@ impl Blocked {
     }
 }
 
+/// A settled task: what is kept of it for all stages at once, a tenth of its row.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Settled {
+    /// Launch in ms since 1970.
+    pub(crate) launch: i64,
+    /// Finish in ms since 1970.
+    pub(crate) finish: i64,
+    /// Index of its executor in the run's names.
+    pub(crate) executor: Option<u64>,
+    /// Its time; `None` without run and CPU time.
+    pub(crate) blocked: Option<Blocked>,
+    /// Time and CPU time of deserializing it in ms; `None` when either is unknown.
+    deserialize: Option<(f64, f64)>,
+}
+
+impl Settled {
+    /// Finish less launch in ms.
+    pub(crate) fn duration(&self) -> f64 {
+        self.finish.saturating_sub(self.launch).max(0) as f64
+    }
+
+    fn of(task: &Task) -> Self {
+        let cpu_ns = task.number(TaskColumn::ExecutorDeserializeCpuTime);
+        Self {
+            launch: task.launch,
+            finish: task.finish,
+            executor: task.executor,
+            blocked: Blocked::of_task(&task.row),
+            deserialize: task.number(TaskColumn::ExecutorDeserializeTime).zip(cpu_ns.map(|ns| ns / 1e6)),
+        }
+    }
+}
+
 /// A stage attempt with the time of its settled tasks: the warm ones, and those long enough for a cold start not to matter.
 #[derive(Debug)]
 pub(crate) struct StageBlocked<'a> {
     /// The stage attempt.
     pub(crate) stage: &'a StageSummary,
     /// Its successful tasks that are settled.
-    pub(crate) tasks: Vec<Task>,
+    pub(crate) tasks: Vec<Settled>,
     /// Their time.
     pub(crate) blocked: Blocked,
 }
@@ -169,7 +202,8 @@ fn of<'a>(ctx: &Context<'a>, stage: &'a StageSummary) -> Option<StageBlocked<'a>
     if tasks.len() < MIN_SETTLED {
         return None;
     }
-    let blocked = Blocked::sum(tasks.iter().map(|task| Blocked::of_task(&task.row)))?;
+    let tasks: Vec<Settled> = tasks.iter().map(Settled::of).collect();
+    let blocked = Blocked::sum(tasks.iter().map(|task| task.blocked))?;
     Some(StageBlocked { stage, tasks, blocked })
 }
 
@@ -182,11 +216,9 @@ pub(crate) fn deserialize_cpu_ratio<'a>(stages: impl Iterator<Item = &'a StageBl
     const LEAST_MS: f64 = 200.0;
     let (mut time, mut cpu) = (0.0, 0.0);
     for task in stages.flat_map(|stage| &stage.tasks) {
-        if let (Some(ms), Some(ns)) =
-            (task.number(TaskColumn::ExecutorDeserializeTime), task.number(TaskColumn::ExecutorDeserializeCpuTime))
-        {
+        if let Some((ms, cpu_ms)) = task.deserialize {
             time += ms;
-            cpu += ns / 1e6;
+            cpu += cpu_ms;
         }
     }
     (time >= LEAST_MS).then(|| cpu / time)

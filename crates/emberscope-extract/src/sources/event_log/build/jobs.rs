@@ -91,13 +91,7 @@ impl Builder {
             .collect()
     }
 
-    pub(super) fn job_end(
-        &mut self,
-        id: JobId,
-        time: Option<Timestamp>,
-        failure: Option<Option<String>>,
-        at: Position<'_>,
-    ) {
+    pub(super) fn job_end(&mut self, id: JobId, time: Option<Timestamp>, result: Option<JobResult>, at: Position<'_>) {
         self.saw(time);
         if !self.run.jobs.contains_key(&id) && !self.room(self.run.jobs.len(), "jobs", at) {
             return;
@@ -105,7 +99,7 @@ impl Builder {
         // A job whose start was lost still says how it ended.
         let job = self.run.jobs.entry(id).or_insert_with(|| Job { id, ..Job::default() });
         job.completed_at = time;
-        job.result = failure.map(|failure| failure.map_or(JobResult::Succeeded, JobResult::Failed));
+        job.result = result;
     }
 
     pub(super) fn stage_submitted(&mut self, info: StageInfo, pool: Option<String>, at: Position<'_>) {
@@ -168,21 +162,21 @@ impl Builder {
         }
     }
 
-    fn query(&mut self, id: String, run_id: String, at: Position<'_>) -> Option<&mut StreamingQuery> {
-        if !self.run.streaming_queries.contains_key(&run_id) {
+    fn query(&mut self, id: String, run_id: &str, at: Position<'_>) -> Option<&mut StreamingQuery> {
+        if !self.run.streaming_queries.contains_key(run_id) {
             if !self.room(self.run.streaming_queries.len(), "streaming queries", at) {
                 return None;
             }
-            let query = StreamingQuery { id, run_id: run_id.clone(), ..StreamingQuery::default() };
-            self.run.streaming_queries.insert(run_id.clone(), query);
+            let query = StreamingQuery { id, run_id: run_id.to_owned(), ..StreamingQuery::default() };
+            self.run.streaming_queries.insert(run_id.to_owned(), query);
         }
-        self.run.streaming_queries.get_mut(&run_id)
+        self.run.streaming_queries.get_mut(run_id)
     }
 
     pub(super) fn streaming_start(
         &mut self,
         id: String,
-        run_id: String,
+        run_id: &str,
         name: Option<String>,
         time: Option<Timestamp>,
         at: Position<'_>,
@@ -197,7 +191,7 @@ impl Builder {
     pub(super) fn streaming_progress(
         &mut self,
         id: String,
-        run_id: String,
+        run_id: &str,
         name: Option<String>,
         batch: MicroBatch,
         at: Position<'_>,
@@ -215,7 +209,7 @@ impl Builder {
         }
     }
 
-    pub(super) fn streaming_end(&mut self, id: String, run_id: String, exception: Option<String>, at: Position<'_>) {
+    pub(super) fn streaming_end(&mut self, id: String, run_id: &str, exception: Option<String>, at: Position<'_>) {
         if let Some(query) = self.query(id, run_id, at) {
             query.terminated = true;
             query.exception = exception;

@@ -26,6 +26,7 @@ pub(super) struct Position<'a> {
 }
 
 impl Position<'_> {
+    #[expect(clippy::unnecessary_wraps, reason = "import issues take a position that may be unknown")]
     fn text(self) -> Option<String> {
         Some(format!("{}:{}", self.path, self.line))
     }
@@ -103,7 +104,7 @@ impl Builder {
                 }
             }
             Event::JobStart(job) => self.job_start(*job, at),
-            Event::JobEnd { id, at: time, failure } => self.job_end(id, time, failure, at),
+            Event::JobEnd { id, at: time, result } => self.job_end(id, time, result, at),
             Event::StageSubmitted { info, pool } => self.stage_submitted(*info, pool, at),
             Event::StageCompleted(info) => self.stage_completed(*info, at),
             Event::StageExecutorMetrics { executor, stage, metrics } => {
@@ -155,12 +156,12 @@ impl Builder {
                     self.accumulate(id, value, at);
                 }
             }
-            Event::StreamingStarted { id, run_id, name, at: time } => self.streaming_start(id, run_id, name, time, at),
+            Event::StreamingStarted { id, run_id, name, at: time } => self.streaming_start(id, &run_id, name, time, at),
             Event::StreamingProgress { id, run_id, name, batch } => {
-                self.streaming_progress(id, run_id, name, *batch, at);
+                self.streaming_progress(id, &run_id, name, *batch, at);
             }
             Event::StreamingTerminated { id, run_id, exception } => {
-                self.streaming_end(id, run_id, exception, at);
+                self.streaming_end(id, &run_id, exception, at);
             }
             Event::ConnectOperation(operation) => self.connect(*operation, at),
             Event::TaskGettingResult | Event::Noted(_) => {}

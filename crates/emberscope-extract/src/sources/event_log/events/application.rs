@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use emberscope_run::{Configuration, JobId, ResourceProfile, ResourceProfileId, ResourceRequest, StageId, Timestamp};
+use emberscope_run::{
+    Configuration, JobId, JobResult, ResourceProfile, ResourceProfileId, ResourceRequest, StageId, Timestamp,
+};
 
 use super::super::json::{self, Json};
 use super::stage::StageInfo;
@@ -186,12 +188,11 @@ pub(super) fn job_end(line: &[u8]) -> Result<Event> {
     })?;
     finish(&mut json)?;
     let id = JobId(need(id, "SparkListenerJobEnd", "Job ID")?);
-    let failure = match result.as_deref() {
-        Some("JobSucceeded") => Some(None),
-        Some(other) => Some(Some(exception.unwrap_or_else(|| other.to_owned()))),
-        None => None,
-    };
-    Ok(Event::JobEnd { id, at, failure })
+    let result = result.map(|result| match result.as_str() {
+        "JobSucceeded" => JobResult::Succeeded,
+        other => JobResult::Failed(exception.unwrap_or_else(|| other.to_owned())),
+    });
+    Ok(Event::JobEnd { id, at, result })
 }
 
 fn read_exception(json: &mut Json<'_>, exception: &mut Option<String>) -> json::Result<()> {

@@ -11,8 +11,8 @@ use std::fmt;
 
 use compact_str::CompactString;
 use emberscope_run::{
-    AccumulatorId, ExecutorMetrics, JobId, PlanMetric, RddId, ResourceProfile, SqlExecutionId, StageKey, TaskColumn,
-    TaskId, Timestamp,
+    AccumulatorId, ExecutorMetrics, JobId, JobResult, PlanMetric, RddId, ResourceProfile, SqlExecutionId, StageKey,
+    TaskColumn, TaskId, Timestamp,
 };
 
 use super::json::{Json, JsonError};
@@ -50,7 +50,7 @@ pub(super) enum Event {
     JobEnd {
         id: JobId,
         at: Option<Timestamp>,
-        failure: Option<Option<String>>,
+        result: Option<JobResult>,
     },
     StageSubmitted {
         info: Box<StageInfo>,

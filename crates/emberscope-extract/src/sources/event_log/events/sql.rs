@@ -159,7 +159,7 @@ fn node(json: &mut Json<'_>, depth: u32, count: &mut u64, cut: &mut u64) -> json
             b"nodeName" => plan.name = json.text_cut(MAX_NAME)?.unwrap_or_default(),
             b"simpleString" => plan.description = json.text_cut(MAX_DESCRIPTION)?.unwrap_or_default(),
             b"children" => {
-                json.array(|json| node(json, depth + 1, count, cut).map(|child| plan.children.extend(child)))?
+                json.array(|json| node(json, depth + 1, count, cut).map(|child| plan.children.extend(child)))?;
             }
             b"metadata" => json.object(|key, json| {
                 if let Some(value) = json.text_cut(MAX_DESCRIPTION)? {

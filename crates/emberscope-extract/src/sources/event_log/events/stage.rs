@@ -118,6 +118,7 @@ fn scope_name(scope: &str) -> Option<String> {
 }
 
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "they are the flags of Spark's StorageLevel")]
 pub(super) struct StorageLevel {
     pub(super) use_disk: bool,
     pub(super) use_memory: bool,
