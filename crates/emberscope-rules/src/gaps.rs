@@ -99,13 +99,13 @@ pub(crate) fn gaps(ctx: &Context<'_>, min_ms: f64) -> Gaps {
         }
         let in_job = open.jobs.covered(gap.from, ready);
         let in_action = open.actions.covered(gap.from, ready);
-        if waits_by_nature && in_action * 2 < driver_ms {
+        if waits_by_nature && in_action.saturating_mul(2) < driver_ms {
             all.between_actions_ms = all.between_actions_ms.saturating_add(driver_ms - in_action);
             continue;
         }
-        let doing = if in_job * 2 >= driver_ms {
+        let doing = if in_job.saturating_mul(2) >= driver_ms {
             Doing::Job
-        } else if in_action * 2 < driver_ms {
+        } else if in_action.saturating_mul(2) < driver_ms {
             Doing::Program
         } else if wrote(ctx, gap.previous_stage) && open.open_until(gap.from).is_some() {
             Doing::Commit

@@ -198,7 +198,7 @@ fn single_cores(ctx: &Context<'_>) -> Option<ConfigurationNote> {
         return None;
     }
     let asked = deployment::asked_memory(ctx.run, ctx.settings)?;
-    let each = asked.overhead? + 300 * 1_048_576;
+    let each = asked.overhead?.saturating_add(300 * 1_048_576);
     let per_host = (executors.len() / hosts.len()).clamp(2, 4) as u64;
     Some(note(
         ctx,

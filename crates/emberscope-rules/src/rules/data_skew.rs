@@ -119,7 +119,7 @@ fn check_stage(ctx: &Context<'_>, stage: &StageSummary) -> Option<Finding> {
         core_ms: stage
             .slots
             .map(|slots| (saved * slots as f64).round() as u64)
-            .map(|ms| ms.min(stage.slots.unwrap_or(0) * span as u64)),
+            .map(|ms| ms.min(stage.slots.unwrap_or(0).saturating_mul(span as u64))),
         how: format!(
             "the stage took {}; its {} of task time spread evenly over {} would take {}",
             words::duration(span),

@@ -147,7 +147,11 @@ fn advice(ctx: &Context<'_>, by_doing: &BTreeMap<Doing, u64>, total: u64) -> Vec
     let mut parts: Vec<(Doing, u64)> = by_doing.iter().map(|(&doing, &ms)| (doing, ms)).collect();
     parts.sort_by_key(|&(doing, ms)| (std::cmp::Reverse(ms), doing));
     // A part below a fifth of the whole is not worth its lines.
-    parts.iter().filter(|(_, ms)| ms * 5 >= total).map(|&(doing, ms)| advice_for(ctx, doing, ms)).collect()
+    parts
+        .iter()
+        .filter(|(_, ms)| ms.saturating_mul(5) >= total)
+        .map(|&(doing, ms)| advice_for(ctx, doing, ms))
+        .collect()
 }
 
 fn advice_for(ctx: &Context<'_>, doing: Doing, ms: u64) -> Advice {

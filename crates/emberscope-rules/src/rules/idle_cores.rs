@@ -57,7 +57,8 @@ fn check(ctx: &Context<'_>) -> Outcome {
         return Outcome::Clear;
     }
     let per_executor = deployment::cores_per_executor(ctx.run).unwrap_or(1);
-    let enough = enough_cores(ctx.run, wall, ctx.threshold(&SLOWER)).div_ceil(per_executor) * per_executor;
+    let enough =
+        enough_cores(ctx.run, wall, ctx.threshold(&SLOWER)).div_ceil(per_executor).saturating_mul(per_executor);
     let saved = (held as f64 - enough as f64 * wall * (1.0 + ctx.threshold(&SLOWER))).max(0.0);
     if !ctx.reaches(saved / held as f64, &FLOOR) {
         return Outcome::Clear;

@@ -27,6 +27,8 @@ pub(super) use task::{FailureText, TaskEnd, TaskStart};
 pub(super) const MAX_FAILURE_TEXT: usize = 16 << 10;
 /// Bytes kept of a call site in full.
 pub(super) const MAX_DETAILS: usize = 2 << 10;
+/// The end of the year 9999: no clock says more.
+pub(super) const LAST_TIME: i64 = 253_402_300_799_999;
 /// Bytes kept of a name, description or property.
 pub(super) const MAX_NAME: usize = 1 << 10;
 
@@ -300,7 +302,7 @@ fn need<T>(value: Option<T>, event: &str, field: &'static str) -> Result<T> {
 
 fn timestamp(json: &mut Json<'_>) -> super::json::Result<Option<Timestamp>> {
     // 0 and -1 stand for "not known".
-    Ok(json.signed()?.filter(|&at| at > 0).map(Timestamp))
+    Ok(json.signed()?.filter(|at| (1..=LAST_TIME).contains(at)).map(Timestamp))
 }
 
 fn compact(json: &mut Json<'_>) -> super::json::Result<Option<CompactString>> {

@@ -10,7 +10,7 @@ use memchr::memmem::Finder;
 
 use super::super::json::{self, Json};
 use super::executor::BlockUpdate;
-use super::{Event, MAX_FAILURE_TEXT, MAX_NAME, Result, compact, executor, finish, need, task_id};
+use super::{Event, LAST_TIME, MAX_FAILURE_TEXT, MAX_NAME, Result, compact, executor, finish, need, task_id};
 
 /// A task that was launched.
 #[derive(Debug, Clone)]
@@ -150,9 +150,13 @@ fn set(row: &mut TaskRow, column: C, value: Option<u64>) {
     }
 }
 
+fn is_time(at: u64) -> bool {
+    (1..=LAST_TIME as u64).contains(&at)
+}
+
 /// A point in time, where Spark's 0 stands for "not known".
 fn read_time(json: &mut Json<'_>, row: &mut TaskRow, column: C) -> json::Result<()> {
-    if let Some(value) = json.unsigned()?.filter(|&value| value > 0) {
+    if let Some(value) = json.unsigned()?.filter(|&value| is_time(value)) {
         row.set(column, value);
     }
     Ok(())
@@ -180,7 +184,7 @@ impl Info {
                 b"Index" => self.index = json.unsigned()?,
                 b"Partition ID" => self.partition = json.unsigned()?,
                 b"Attempt" => self.attempt = json.unsigned()?,
-                b"Launch Time" => self.launched = json.unsigned()?.filter(|&at| at > 0),
+                b"Launch Time" => self.launched = json.unsigned()?.filter(|&at| is_time(at)),
                 b"Executor ID" => self.executor = compact(json)?,
                 b"Host" => self.host = json.text()?.map(CompactString::from),
                 b"Locality" => {
