@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs every fuzz target for some seconds: tests/fuzz/run.sh SECONDS [TARGET...]
+# Runs every fuzz target for some seconds: [FUZZ_SEED=N] tests/fuzz/run.sh SECONDS [TARGET...]
 #
 # Inputs that find new paths go to found/, so the corpus stays small. A crash leaves its input in artifacts/TARGET/;
 # `cargo fuzz run --fuzz-dir tests/fuzz -s none TARGET tests/fuzz/artifacts/TARGET/FILE` shows it again.
@@ -32,7 +32,7 @@ run() {
   local target=$1
   mkdir -p "found/$target" "artifacts/$target"
   if ! "$binaries/$target" "found/$target" "corpus/$target" -artifact_prefix="artifacts/$target/" \
-    -max_total_time="$seconds" -timeout="$input_seconds" -rss_limit_mb="$input_mib" -max_len=65536 -verbosity=1 \
+    -seed="${FUZZ_SEED:-1}" -max_total_time="$seconds" -timeout="$input_seconds" -rss_limit_mb="$input_mib" -max_len=65536 -verbosity=1 \
     >"$target_dir/$target.log" 2>&1; then
     echo "fuzz $target: failed"
     tail -30 "$target_dir/$target.log"
