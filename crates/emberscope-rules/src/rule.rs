@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use emberscope_extract::features::Features;
+use emberscope_extract::features::{Features, StageSummary};
 use emberscope_run::{Run, Unit};
 
 use crate::finding::Finding;
@@ -111,6 +111,23 @@ impl<'a> Context<'a> {
     /// Whether `ms` of wall-clock time is below a rule's floor, a share of the run: such a pattern costs nobody anything.
     pub fn below_floor(&self, ms: f64, floor: &Threshold) -> bool {
         !self.reaches(self.share(ms), floor)
+    }
+
+    /// The stage attempts with successful tasks, in order.
+    ///
+    /// # Errors
+    ///
+    /// [`Outcome::Skipped`] when there is none, or when none of them has what the rule needs: `what` says what that is.
+    pub fn stages_that_ran(
+        &self,
+        has: impl Fn(&StageSummary) -> bool,
+        what: &str,
+    ) -> Result<Vec<&'a StageSummary>, Outcome> {
+        let ran: Vec<_> = self.features.stages.values().filter(|stage| stage.tasks.succeeded > 0).collect();
+        if ran.is_empty() {
+            return Err(Outcome::missing("successful tasks"));
+        }
+        if ran.iter().any(|stage| has(stage)) { Ok(ran) } else { Err(Outcome::missing(what)) }
     }
 
     /// The name of a stage for people: its call site; empty when it has none.

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use emberscope_extract::features::Metric;
 use emberscope_run::Unit;
 
+use crate::deployment::is_local;
 use crate::finding::{Advice, Evidence, Finding, Subject};
 use crate::problem::Problem;
 use crate::rule::{Context, Outcome, Rule, Threshold};
 use crate::support::blocked::{self, Blocked, Cause, StageBlocked};
 use crate::support::loss::{Losses, StageLoss};
-use crate::support::memory::is_local;
 use crate::words;
 
 /// The rule.
@@ -183,7 +183,7 @@ fn advice(ctx: &Context<'_>, cpu_share: f64) -> Vec<Advice> {
              long with fewer cores held, or faster where the neighbours can be moved.",
             words::percent(cpu_share),
         );
-        all.push(if is_local(ctx) {
+        all.push(if is_local(ctx.run) {
             Advice::text(format!("{text} In local mode: local[{fit}]."))
         } else {
             Advice::text(text).set("spark.executor.cores", fit.to_string())

@@ -45,13 +45,11 @@ const FLOOR: Threshold = Threshold {
 };
 
 fn check(ctx: &Context<'_>) -> Outcome {
-    let ran: Vec<_> = ctx.features.stages.values().filter(|stage| stage.tasks.succeeded > 0).collect();
-    if ran.is_empty() {
-        return Outcome::missing("successful tasks");
-    }
-    if ran.iter().all(|stage| stage.metric(Metric::BytesIn).is_none()) {
-        return Outcome::missing("task input and shuffle metrics");
-    }
+    let ran =
+        match ctx.stages_that_ran(|stage| stage.metric(Metric::BytesIn).is_some(), "task input and shuffle metrics") {
+            Ok(ran) => ran,
+            Err(skipped) => return skipped,
+        };
     Outcome::of(ran.into_iter().filter_map(|stage| check_stage(ctx, stage)).collect())
 }
 

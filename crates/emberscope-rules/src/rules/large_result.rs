@@ -6,7 +6,7 @@ use emberscope_run::{StageKey, TaskColumn, Unit};
 use crate::finding::{Advice, Evidence, Finding, Harm};
 use crate::problem::Problem;
 use crate::rule::{Context, Outcome, Rule, Threshold};
-use crate::support::loss::{Losses, StageLoss, stage_subject};
+use crate::support::loss::{LEAST, Losses, StageLoss, stage_subject};
 use crate::support::tasks;
 use crate::words;
 
@@ -40,12 +40,6 @@ const FLOOR: Threshold = Threshold {
     unit: Unit::Ratio,
     reason: "share of the run's wall-clock time that it waited for results; below it only the limit counts",
 };
-const LEAST: Threshold = Threshold {
-    name: "floor_ms",
-    value: 1_000.0,
-    unit: Unit::Ms,
-    reason: "a run that would be shorter by less than a second is as it should be",
-};
 
 /// A stage with large results.
 struct Hit<'a> {
@@ -58,13 +52,13 @@ struct Hit<'a> {
 }
 
 fn check(ctx: &Context<'_>) -> Outcome {
-    let ran: Vec<_> = ctx.features.stages.values().filter(|stage| stage.tasks.succeeded > 0).collect();
-    if ran.is_empty() {
-        return Outcome::missing("successful tasks");
-    }
-    if ran.iter().all(|stage| stage.metric(Metric::ResultSize).is_none()) {
-        return Outcome::missing("result sizes (no task metrics in this log)");
-    }
+    let ran = match ctx.stages_that_ran(
+        |stage| stage.metric(Metric::ResultSize).is_some(),
+        "result sizes (no task metrics in this log)",
+    ) {
+        Ok(ran) => ran,
+        Err(skipped) => return skipped,
+    };
     let hits: Vec<Hit<'_>> = ran.into_iter().filter_map(|stage| look(ctx, stage)).collect();
     Outcome::of(finding(ctx, &hits).into_iter().collect())
 }

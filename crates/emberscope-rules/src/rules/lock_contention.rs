@@ -140,7 +140,7 @@ fn finding(ctx: &Context<'_>, stage: &StageBlocked<'_>, stages: &[StageBlocked<'
         ))
         .set("spark.executor.cores", format!("{half:.0}")),
     ];
-    if crate::support::memory::is_local(ctx) {
+    if crate::deployment::is_local(ctx.run) {
         finding.advice.pop();
     }
     Some(finding)

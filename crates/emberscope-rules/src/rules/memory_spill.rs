@@ -8,7 +8,7 @@ use emberscope_run::{StageKey, Unit};
 use crate::finding::{Advice, Evidence, Finding};
 use crate::problem::Problem;
 use crate::rule::{Context, Outcome, Rule, Threshold};
-use crate::support::loss::{Losses, StageLoss, stage_subject};
+use crate::support::loss::{LEAST, Losses, StageLoss, stage_subject};
 use crate::support::memory::Memory;
 use crate::support::partitioning;
 use crate::words;
@@ -51,21 +51,15 @@ const FLOOR: Threshold = Threshold {
     reason: "share of the run's wall-clock time that writing and reading the spills took, by estimate; below it nobody gains \
              by mending",
 };
-const LEAST: Threshold = Threshold {
-    name: "floor_ms",
-    value: 1_000.0,
-    unit: Unit::Ms,
-    reason: "a run that would be shorter by less than a second is as it should be",
-};
 
 fn check(ctx: &Context<'_>) -> Outcome {
-    let ran: Vec<_> = ctx.features.stages.values().filter(|stage| stage.tasks.succeeded > 0).collect();
-    if ran.is_empty() {
-        return Outcome::missing("successful tasks");
-    }
-    if ran.iter().all(|stage| stage.metric(Metric::DiskBytesSpilled).is_none()) {
-        return Outcome::missing("spilled bytes (no task metrics in this log)");
-    }
+    let ran = match ctx.stages_that_ran(
+        |stage| stage.metric(Metric::DiskBytesSpilled).is_some(),
+        "spilled bytes (no task metrics in this log)",
+    ) {
+        Ok(ran) => ran,
+        Err(skipped) => return skipped,
+    };
     // Where only a few tasks of a stage spill, their partitions are the cause and not the memory: told apart, by stage.
     let mut causes: BTreeMap<Option<StageKey>, Vec<(&StageSummary, StageLoss)>> = BTreeMap::new();
     for stage in ran {

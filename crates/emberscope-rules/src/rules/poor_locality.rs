@@ -8,7 +8,7 @@ use emberscope_run::{Locality, Unit};
 use crate::finding::{Advice, Evidence, Finding};
 use crate::problem::Problem;
 use crate::rule::{Context, Outcome, Rule, Threshold};
-use crate::support::loss::{Losses, StageLoss, stage_subject};
+use crate::support::loss::{LEAST, Losses, StageLoss, stage_subject};
 use crate::support::partitioning::DataSource;
 use crate::support::tasks::{self, Task};
 use crate::words;
@@ -49,12 +49,6 @@ const FLOOR: Threshold = Threshold {
     unit: Unit::Ratio,
     reason: "share of the run's wall-clock time that the distance cost; below it nobody gains by mending",
 };
-const LEAST: Threshold = Threshold {
-    name: "floor_ms",
-    value: 1_000.0,
-    unit: Unit::Ms,
-    reason: "a run that would be shorter by less than a second is as it should be",
-};
 
 /// A stage whose remote tasks were slower.
 struct Hit<'a> {
@@ -66,13 +60,10 @@ struct Hit<'a> {
 }
 
 fn check(ctx: &Context<'_>) -> Outcome {
-    let ran: Vec<_> = ctx.features.stages.values().filter(|stage| stage.tasks.succeeded > 0).collect();
-    if ran.is_empty() {
-        return Outcome::missing("successful tasks");
-    }
-    if ran.iter().all(|stage| stage.locality.is_empty()) {
-        return Outcome::missing("task localities");
-    }
+    let ran = match ctx.stages_that_ran(|stage| !stage.locality.is_empty(), "task localities") {
+        Ok(ran) => ran,
+        Err(skipped) => return skipped,
+    };
     let mut causes: BTreeMap<bool, Vec<Hit<'_>>> = BTreeMap::new();
     for hit in ran.into_iter().filter_map(|stage| look(ctx, stage)) {
         let shuffle = matches!(DataSource::of(ctx, hit.stage), DataSource::SqlShuffle | DataSource::RddShuffle);

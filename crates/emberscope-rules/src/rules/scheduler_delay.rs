@@ -3,11 +3,11 @@
 use emberscope_extract::features::{Metric, StageSummary};
 use emberscope_run::{TaskColumn, Unit};
 
+use crate::deployment::is_local;
 use crate::finding::{Advice, Evidence, Finding};
 use crate::problem::Problem;
 use crate::rule::{Context, Outcome, Rule, Threshold};
-use crate::support::loss::{Losses, StageLoss, stage_subject};
-use crate::support::memory::is_local;
+use crate::support::loss::{LEAST, Losses, StageLoss, stage_subject};
 use crate::support::tasks;
 use crate::words;
 
@@ -40,12 +40,6 @@ const FLOOR: Threshold = Threshold {
     unit: Unit::Ratio,
     reason: "share of the run's wall-clock time that tasks were delayed; below it nobody gains by mending",
 };
-const LEAST: Threshold = Threshold {
-    name: "floor_ms",
-    value: 1_000.0,
-    unit: Unit::Ms,
-    reason: "a run that would be shorter by less than a second is as it should be",
-};
 
 /// A stage whose tasks were delayed.
 struct Hit<'a> {
@@ -56,13 +50,13 @@ struct Hit<'a> {
 }
 
 fn check(ctx: &Context<'_>) -> Outcome {
-    let ran: Vec<_> = ctx.features.stages.values().filter(|stage| stage.tasks.succeeded > 0).collect();
-    if ran.is_empty() {
-        return Outcome::missing("successful tasks");
-    }
-    if ran.iter().all(|stage| stage.metric(Metric::SchedulerDelay).is_none()) {
-        return Outcome::missing("scheduler delays (no task metrics in this log)");
-    }
+    let ran = match ctx.stages_that_ran(
+        |stage| stage.metric(Metric::SchedulerDelay).is_some(),
+        "scheduler delays (no task metrics in this log)",
+    ) {
+        Ok(ran) => ran,
+        Err(skipped) => return skipped,
+    };
     let hits: Vec<Hit<'_>> = ran.into_iter().filter_map(|stage| look(ctx, stage)).collect();
     Outcome::of(finding(ctx, &hits).into_iter().collect())
 }
@@ -128,7 +122,7 @@ fn driver_gc(ctx: &Context<'_>) -> Option<f64> {
 fn advice(ctx: &Context<'_>, worst: &Hit<'_>) -> Vec<Advice> {
     let settings = ctx.settings.for_stage(worst.stage.key);
     let mut all = Vec::new();
-    if is_local(ctx) {
+    if is_local(ctx.run) {
         all.push(Advice::text(
             "In local mode the driver's threads share the cores with the tasks: leave it one (local[n] with n below the host's cores).",
         ));

@@ -49,13 +49,13 @@ const LEAST: Threshold = Threshold {
 };
 
 fn check(ctx: &Context<'_>) -> Outcome {
-    let ran: Vec<_> = ctx.features.stages.values().filter(|stage| stage.tasks.succeeded > 0).collect();
-    if ran.is_empty() {
-        return Outcome::missing("successful tasks");
-    }
-    if ran.iter().all(|stage| stage.metric(Metric::ExecutorRunTime).is_none()) {
-        return Outcome::missing("task run times (no task metrics in this log)");
-    }
+    let ran = match ctx.stages_that_ran(
+        |stage| stage.metric(Metric::ExecutorRunTime).is_some(),
+        "task run times (no task metrics in this log)",
+    ) {
+        Ok(ran) => ran,
+        Err(skipped) => return skipped,
+    };
     let reads = |stage: &&&StageSummary| stage.sum(Metric::ShuffleReadBytes).is_some_and(|bytes| bytes > 0);
     if ran.iter().filter(reads).count() > 0
         && ran.iter().filter(reads).all(|stage| stage.metric(Metric::ShuffleFetchWaitTime).is_none())

@@ -81,16 +81,13 @@ struct Group {
 }
 
 fn check(ctx: &Context<'_>) -> Outcome {
-    let ran: Vec<_> = ctx.features.stages.values().filter(|stage| stage.tasks.succeeded > 0).collect();
-    if ran.is_empty() {
-        return Outcome::missing("successful tasks");
-    }
-    if ran
-        .iter()
-        .all(|stage| stage.metric(Metric::BytesIn).is_none() && stage.metric(Metric::ExecutorRunTime).is_none())
-    {
-        return Outcome::missing("task metrics: a slow task cannot be told from one with more data");
-    }
+    let ran = match ctx.stages_that_ran(
+        |stage| stage.metric(Metric::BytesIn).is_some() || stage.metric(Metric::ExecutorRunTime).is_some(),
+        "task metrics: a slow task cannot be told from one with more data",
+    ) {
+        Ok(ran) => ran,
+        Err(skipped) => return skipped,
+    };
     let mut groups: BTreeMap<Option<u64>, Group> = BTreeMap::new();
     for stage in ran {
         let Some((loss, stragglers)) = look(ctx, stage) else { continue };

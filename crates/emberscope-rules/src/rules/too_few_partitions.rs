@@ -68,13 +68,10 @@ struct Hit<'a> {
 }
 
 fn check(ctx: &Context<'_>) -> Outcome {
-    let ran: Vec<_> = ctx.features.stages.values().filter(|stage| stage.tasks.succeeded > 0).collect();
-    if ran.is_empty() {
-        return Outcome::missing("successful tasks");
-    }
-    if ran.iter().all(|stage| stage.slots.is_none()) {
-        return Outcome::missing("executor cores");
-    }
+    let ran = match ctx.stages_that_ran(|stage| stage.slots.is_some(), "executor cores") {
+        Ok(ran) => ran,
+        Err(skipped) => return skipped,
+    };
     let spans: Vec<Span> = ctx.features.stages.values().filter_map(Span::of).collect();
     let mut causes: BTreeMap<DataSource, Vec<Hit<'_>>> = BTreeMap::new();
     for hit in ran.into_iter().filter_map(|stage| look(ctx, stage, &spans)) {

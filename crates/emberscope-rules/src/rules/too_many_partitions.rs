@@ -8,7 +8,7 @@ use emberscope_run::Unit;
 use crate::finding::{Evidence, Finding};
 use crate::problem::Problem;
 use crate::rule::{Context, Outcome, Rule, Threshold};
-use crate::support::loss::{Losses, StageLoss, span_ms, stage_subject};
+use crate::support::loss::{LEAST, Losses, StageLoss, span_ms, stage_subject};
 use crate::support::partitioning::{self, DataSource};
 use crate::words;
 
@@ -56,12 +56,6 @@ const FLOOR: Threshold = Threshold {
     reason: "share of the run's wall-clock time that fewer tasks would save, over all such stages; below it nobody gains by \
              mending. Set by judgement, not yet calibrated on labelled runs",
 };
-const LEAST: Threshold = Threshold {
-    name: "floor_ms",
-    value: 1_000.0,
-    unit: Unit::Ms,
-    reason: "a run that would be shorter by less than a second is as it should be",
-};
 
 /// A stage with too many partitions.
 struct Hit<'a> {
@@ -73,13 +67,13 @@ struct Hit<'a> {
 }
 
 fn check(ctx: &Context<'_>) -> Outcome {
-    let ran: Vec<_> = ctx.features.stages.values().filter(|stage| stage.tasks.succeeded > 0).collect();
-    if ran.is_empty() {
-        return Outcome::missing("successful tasks");
-    }
-    if ran.iter().all(|stage| stage.metric(Metric::ExecutorRunTime).is_none()) {
-        return Outcome::missing("task run times (no task metrics in this log)");
-    }
+    let ran = match ctx.stages_that_ran(
+        |stage| stage.metric(Metric::ExecutorRunTime).is_some(),
+        "task run times (no task metrics in this log)",
+    ) {
+        Ok(ran) => ran,
+        Err(skipped) => return skipped,
+    };
     if ran.iter().all(|stage| stage.slots.is_none()) {
         return Outcome::missing("executor cores");
     }

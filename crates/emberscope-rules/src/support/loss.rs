@@ -7,6 +7,14 @@ use crate::finding::{Evidence, Finding, Savings, Subject};
 use crate::rule::{Context, Threshold};
 use crate::words;
 
+/// Time below which a rule is silent whatever its share of the run.
+pub(crate) const LEAST: Threshold = Threshold {
+    name: "floor_ms",
+    value: 1_000.0,
+    unit: Unit::Ms,
+    reason: "a run that would be shorter by less than a second is as it should be",
+};
+
 /// A finding lists this many subjects; the number of the others is in its evidence.
 const MAX_SUBJECTS: usize = 10;
 

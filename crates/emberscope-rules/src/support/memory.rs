@@ -3,6 +3,7 @@
 use emberscope_extract::features::StageSummary;
 use emberscope_run::Unit;
 
+use crate::deployment::is_local;
 use crate::finding::Evidence;
 use crate::rule::Context;
 use crate::settings::Settings;
@@ -31,19 +32,10 @@ pub(crate) struct Memory {
     pub(crate) tasks_at_once: Option<f64>,
 }
 
-/// Whether tasks ran in the driver.
-pub(crate) fn is_local(ctx: &Context<'_>) -> bool {
-    let master = ctx.settings.set_by_user("spark.master");
-    match master {
-        Some(master) => master == "local" || master.starts_with("local["),
-        None => !ctx.run.executors.is_empty() && ctx.run.executors.keys().all(emberscope_run::ExecutorId::is_driver),
-    }
-}
-
 impl Memory {
     /// The memory that the tasks of a stage had.
     pub(crate) fn of_stage(ctx: &Context<'_>, stage: &StageSummary, settings: &Settings<'_>) -> Self {
-        let local = is_local(ctx);
+        let local = is_local(ctx.run);
         let key = if local { "spark.driver.memory" } else { "spark.executor.memory" };
         let profile = ctx.run.stages.get(&stage.key).and_then(|attempt| attempt.resource_profile);
         let of_profile = profile

@@ -88,28 +88,15 @@ impl<'a> Json<'a> {
     /// object (`null`, a string) is skipped and has no fields.
     #[inline]
     pub(super) fn object(&mut self, mut field: impl FnMut(&'a [u8], &mut Self) -> Result<()>) -> Result<()> {
-        if self.peek() != Some(b'{') {
-            return self.skip();
-        }
-        self.enter()?;
-        self.at += 1;
-        if self.peek() == Some(b'}') {
-            self.at += 1;
-            self.depth -= 1;
+        if !self.open(b'{', b'}')? {
             return Ok(());
         }
         loop {
             let key = self.raw_string()?;
             self.expect(b':', "a colon is missing")?;
             field(key, self)?;
-            match self.peek() {
-                Some(b',') => self.at += 1,
-                Some(b'}') => {
-                    self.at += 1;
-                    self.depth -= 1;
-                    return Ok(());
-                }
-                _ => return self.error("an object is not closed"),
+            if !self.more(b'}', "an object is not closed")? {
+                return Ok(());
             }
         }
     }
@@ -123,14 +110,7 @@ impl<'a> Json<'a> {
         mut number: impl FnMut(usize, u64),
         mut other: impl FnMut(&'a [u8], &mut Self) -> Result<()>,
     ) -> Result<()> {
-        if self.peek() != Some(b'{') {
-            return self.skip();
-        }
-        self.enter()?;
-        self.at += 1;
-        if self.peek() == Some(b'}') {
-            self.at += 1;
-            self.depth -= 1;
+        if !self.open(b'{', b'}')? {
             return Ok(());
         }
         let mut due = 0;
@@ -155,14 +135,8 @@ impl<'a> Json<'a> {
                     number(index, value);
                 }
             }
-            match self.peek() {
-                Some(b',') => self.at += 1,
-                Some(b'}') => {
-                    self.at += 1;
-                    self.depth -= 1;
-                    return Ok(());
-                }
-                _ => return self.error("an object is not closed"),
+            if !self.more(b'}', "an object is not closed")? {
+                return Ok(());
             }
             // White space behind the comma is not what Spark writes; it must not hide the field that is due.
             self.peek();
@@ -171,28 +145,51 @@ impl<'a> Json<'a> {
 
     /// Reads an array: `item` must read or skip one value. Anything else than an array is skipped and has no items.
     pub(super) fn array(&mut self, mut item: impl FnMut(&mut Self) -> Result<()>) -> Result<()> {
-        if self.peek() != Some(b'[') {
-            return self.skip();
-        }
-        self.enter()?;
-        self.at += 1;
-        if self.peek() == Some(b']') {
-            self.at += 1;
-            self.depth -= 1;
+        if !self.open(b'[', b']')? {
             return Ok(());
         }
         loop {
             item(self)?;
-            match self.peek() {
-                Some(b',') => self.at += 1,
-                Some(b']') => {
-                    self.at += 1;
-                    self.depth -= 1;
-                    return Ok(());
-                }
-                _ => return self.error("an array is not closed"),
+            if !self.more(b']', "an array is not closed")? {
+                return Ok(());
             }
         }
+    }
+
+    /// Enters an object or array; false when it has no items, or is another value, which is skipped.
+    #[inline]
+    fn open(&mut self, bracket: u8, closing: u8) -> Result<bool> {
+        if self.peek() != Some(bracket) {
+            return self.skip().map(|()| false);
+        }
+        self.enter()?;
+        self.at += 1;
+        if self.peek() == Some(closing) {
+            self.leave();
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// Goes on to the next item behind a comma; false when the object or array ends here.
+    #[inline]
+    fn more(&mut self, closing: u8, not_closed: &'static str) -> Result<bool> {
+        match self.peek() {
+            Some(b',') => {
+                self.at += 1;
+                Ok(true)
+            }
+            Some(byte) if byte == closing => {
+                self.leave();
+                Ok(false)
+            }
+            _ => self.error(not_closed),
+        }
+    }
+
+    fn leave(&mut self) {
+        self.at += 1;
+        self.depth -= 1;
     }
 
     fn enter(&mut self) -> Result<()> {
