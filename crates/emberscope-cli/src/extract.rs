@@ -20,7 +20,7 @@ pub(crate) fn extract(
     err: &mut dyn Write,
     environment: Environment,
 ) -> anyhow::Result<u8> {
-    let tables = TableOptions { tables: tables(&args.tables)?, format: args.format.into() };
+    let tables = TableOptions { tables: tables(&args.tables)?, format: args.format.into(), ..TableOptions::default() };
     let threads = environment.threads(args.threads)?;
     let bars = environment.progress;
     let mut inputs = inputs::find(&args.inputs, environment.stdin, err)?;

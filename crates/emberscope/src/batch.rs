@@ -42,7 +42,7 @@ pub struct BatchOptions<'a> {
 }
 
 impl BatchOptions<'_> {
-    fn threads(&self) -> usize {
+    pub(crate) fn threads(&self) -> usize {
         self.threads.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get)
     }
 }

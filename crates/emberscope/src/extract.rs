@@ -10,7 +10,7 @@ use emberscope_extract::tables::{TableError, TableOptions, TableWriter, Written}
 use crate::batch::{BatchOptions, Holding, for_each_run};
 
 /// Writes the tables of every run that can be read into a directory, one file a table, in the order of the inputs; `told` is
-/// told what became of each. Without a run that can be read no file is written, and none is given.
+/// told what became of each. Columns are encoded by the threads of `options`. Without a run that can be read no file is written, and none is given.
 ///
 /// # Errors
 ///
@@ -22,7 +22,8 @@ pub fn extract_all(
     options: &BatchOptions<'_>,
     mut told: impl FnMut(&RunInput, Result<(), SourceError>),
 ) -> Result<Vec<Written>, TableError> {
-    let mut writer = TableWriter::create(directory, tables)?;
+    let tables = TableOptions { threads: options.threads(), ..tables.clone() };
+    let mut writer = TableWriter::create(directory, &tables)?;
     let mut failure = None;
     let mut runs = 0_u64;
     for_each_run(

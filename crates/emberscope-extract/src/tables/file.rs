@@ -9,10 +9,10 @@ use polars_core::utils::arrow::io::ipc::IpcField;
 use polars_io::SerWriter;
 use polars_io::csv::write::CsvWriter;
 use polars_io::ipc::{IpcCompression, IpcWriter};
-use polars_io::parquet::write::{ParquetCompression, ParquetWriter, StatisticsOptions};
 
 use super::batch::Batch;
-use super::{Format, TableError, frame, ndjson};
+use super::parquet::ParquetFile;
+use super::{Format, TableError, TableOptions, frame, ndjson};
 use crate::features::catalogue::Table;
 
 pub(super) struct TableFile {
@@ -23,7 +23,7 @@ pub(super) struct TableFile {
 }
 
 enum Encoder {
-    Parquet(Box<polars_io::parquet::write::BatchedWriter<BufWriter<File>>>),
+    Parquet(Box<ParquetFile>),
     Csv(Box<polars_io::csv::write::BatchedWriter<BufWriter<File>>>),
     Arrow(Box<polars_io::ipc::BatchedWriter<BufWriter<File>>>),
     Ndjson(BufWriter<File>),
@@ -42,7 +42,8 @@ impl Drop for Temporary {
 }
 
 impl TableFile {
-    pub(super) fn create(path: PathBuf, format: Format, table: Table) -> Result<Self, TableError> {
+    pub(super) fn create(path: PathBuf, table: Table, options: &TableOptions) -> Result<Self, TableError> {
+        let format = options.format;
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{}.partial", std::process::id()));
         let temporary = path.with_file_name(name);
@@ -51,11 +52,9 @@ impl TableFile {
         let out = BufWriter::with_capacity(1 << 18, file);
         let schema = frame::schema(table);
         let encoder = match format {
-            Format::Parquet => ParquetWriter::new(out)
-                .with_compression(ParquetCompression::Snappy)
-                .with_statistics(StatisticsOptions::empty())
-                .batched(&schema)
-                .map(|writer| Encoder::Parquet(Box::new(writer))),
+            Format::Parquet => {
+                ParquetFile::create(out, table, options.threads).map(|writer| Encoder::Parquet(Box::new(writer)))
+            }
             Format::Csv => CsvWriter::new(out).batched(&schema).map(|writer| Encoder::Csv(Box::new(writer))),
             // The oldest layout of texts is the one that every reader knows.
             Format::Arrow => IpcWriter::new(out)
@@ -73,12 +72,9 @@ impl TableFile {
     pub(super) fn write(&mut self, batch: &mut Batch) -> Result<(), TableError> {
         let result = match &mut self.encoder {
             Encoder::Ndjson(out) => ndjson::write(batch, out).map_err(PolarsError::from),
-            encoder => frame::of(batch).and_then(|frame| match encoder {
-                Encoder::Parquet(writer) => writer.write_batch(&frame),
-                Encoder::Csv(writer) => writer.write_batch(&frame),
-                Encoder::Arrow(writer) => writer.write_batch(&frame),
-                Encoder::Ndjson(_) => Ok(()),
-            }),
+            Encoder::Parquet(writer) => writer.write(batch),
+            Encoder::Csv(writer) => frame::of(batch).and_then(|frame| writer.write_batch(&frame)),
+            Encoder::Arrow(writer) => frame::of(batch).and_then(|frame| writer.write_batch(&frame)),
         };
         batch.clear();
         result.map_err(|error| encode_error(&self.path, self.format, &error))
@@ -88,7 +84,7 @@ impl TableFile {
     pub(super) fn finish(self) -> Result<(PathBuf, u64), TableError> {
         let Self { path, mut temporary, format, encoder } = self;
         let ended = match encoder {
-            Encoder::Parquet(writer) => writer.finish().map(|_| ()),
+            Encoder::Parquet(writer) => writer.finish(),
             Encoder::Csv(mut writer) => writer.finish(),
             Encoder::Arrow(mut writer) => writer.finish(),
             Encoder::Ndjson(mut out) => out.flush().map_err(PolarsError::from),

@@ -12,6 +12,7 @@ mod batch;
 mod file;
 mod frame;
 mod ndjson;
+mod parquet;
 mod tasks;
 
 use std::path::{Path, PathBuf};
@@ -33,8 +34,8 @@ const BATCH_VALUES: usize = 3 * 1024 * 1024;
 /// A file format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Format {
-    /// Apache Parquet, compressed with Snappy: zstd sets up a context for each of a thousand columns, which costs more than
-    /// all else in small tables.
+    /// Apache Parquet: integers as packed differences, texts by dictionary, floats and dictionaries compressed with Snappy. Zstd
+    /// sets up a context for each of a thousand columns, which costs more than all else in small tables.
     #[default]
     Parquet,
     /// Comma-separated values with a header; null is empty.
@@ -72,12 +73,14 @@ pub struct TableOptions {
     pub tables: Vec<Table>,
     /// Their format.
     pub format: Format,
+    /// Threads that encode the columns of a large batch; one when it is 0.
+    pub threads: usize,
 }
 
 impl Default for TableOptions {
-    /// All tables as Parquet.
+    /// All tables as Parquet, on one thread.
     fn default() -> Self {
-        Self { tables: Table::ALL.to_vec(), format: Format::default() }
+        Self { tables: Table::ALL.to_vec(), format: Format::default(), threads: 1 }
     }
 }
 
@@ -149,7 +152,7 @@ impl TableWriter {
             let batch_rows = BATCH_ROWS.min(BATCH_VALUES / columns);
             Ok(OpenTable {
                 table,
-                file: TableFile::create(path, options.format, table)?,
+                file: TableFile::create(path, table, options)?,
                 batch: Batch::new(table),
                 batch_rows,
                 rows: 0,
