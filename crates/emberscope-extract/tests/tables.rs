@@ -174,7 +174,8 @@ fn only_the_tables_asked_for_are_written_and_nothing_is_left_of_a_writer_that_wa
         names.sort();
         names
     };
-    let options = TableOptions { tables: vec![Table::Jobs, Table::Application, Table::Jobs], format: Format::Csv, threads: 1 };
+    let options =
+        TableOptions { tables: vec![Table::Jobs, Table::Application, Table::Jobs], format: Format::Csv, threads: 1 };
     let writer = TableWriter::create(directory.path(), &options).unwrap();
     assert!(!names().iter().any(|name| name.ends_with(".csv")), "{:?}", names());
     drop(writer);

@@ -205,9 +205,9 @@ impl PlanNodeExt for PlanNode {
             "sum"
         };
         self.metrics.push(PlanMetric {
-            name: name.to_owned(),
+            name: name.into(),
             accumulator_id: AccumulatorId(0),
-            kind: kind.to_owned(),
+            kind: kind.into(),
             value: Some(value),
         });
         self

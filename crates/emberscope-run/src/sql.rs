@@ -1,5 +1,6 @@
 //! SQL executions, their plans and the metrics of each plan node.
 
+use compact_str::CompactString;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ids::{AccumulatorId, JobId, SqlExecutionId};
@@ -9,11 +10,11 @@ use crate::units::{Millis, Timestamp};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlanMetric {
     /// Spark's name (`number of output rows`, `data size`).
-    pub name: String,
+    pub name: CompactString,
     /// Its accumulator.
     pub accumulator_id: AccumulatorId,
     /// `sum`, `size`, `timing` (ms), `nsTiming` (ns), `average`.
-    pub kind: String,
+    pub kind: CompactString,
     /// The last value seen, over all tasks; `None` when it was never updated.
     pub value: Option<i64>,
 }

@@ -37,15 +37,6 @@ impl TaskRow {
         self.values[column as usize] = value;
     }
 
-    /// Takes over every known value of another row.
-    pub fn take_known(&mut self, other: &Self) {
-        for (value, &taken) in self.values.iter_mut().zip(&other.values) {
-            if taken != NULL {
-                *value = taken;
-            }
-        }
-    }
-
     /// Sets a column to null.
     pub fn clear(&mut self, column: TaskColumn) {
         self.values[column as usize] = NULL;
@@ -131,7 +122,8 @@ impl TaskStore {
         self.open.push(row);
         self.len += 1;
         if self.open.len() == CHUNK_ROWS {
-            self.seal();
+            self.chunks.push(Chunk::pack(&self.open));
+            self.open.clear();
         }
     }
 
@@ -139,8 +131,8 @@ impl TaskStore {
     pub fn seal(&mut self) {
         if !self.open.is_empty() {
             self.chunks.push(Chunk::pack(&self.open));
-            self.open = Vec::new();
         }
+        self.open = Vec::new();
     }
 
     /// How many tasks are stored.

@@ -3,8 +3,11 @@
 //! The buffers are kept from stage to stage. At its most a pass holds 60 bytes a task of one stage attempt, whatever
 //! the number of columns.
 
+use std::collections::BTreeSet;
+
 use emberscope_run::{NULL, StageAttempt, TaskColumn, TaskStatus};
 
+use super::distribution::Distribution;
 use super::metric::Metric;
 
 /// The tasks of one stage attempt, by column.
@@ -24,11 +27,14 @@ pub(super) struct Pass {
     pub(super) successful: Vec<u64>,
     /// For anybody, while nothing is computed.
     pub(super) scratch: Vec<u64>,
+    /// What comes of a metric that is 0 in every task of the stage attempt, and the places of the executors it counts for.
+    pub(super) zeros: Option<(Option<Distribution>, BTreeSet<usize>)>,
 }
 
 impl Pass {
     /// Turns to another stage attempt.
     pub(super) fn start(&mut self, stage: &StageAttempt) {
+        self.zeros = None;
         read(stage, TaskColumn::Status, &mut self.status);
         read(stage, TaskColumn::Executor, &mut self.executor);
         read(stage, TaskColumn::LaunchTime, &mut self.launch);

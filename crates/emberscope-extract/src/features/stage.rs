@@ -308,6 +308,15 @@ impl Distributions {
 }
 
 fn distribution(metric: Metric, pass: &mut Pass, executors: &mut [Share]) -> Option<Distribution> {
+    // Half of the metrics are 0 in every task of a stage, and then one is as the other.
+    let zero = pass.values.iter().all(|&value| value == 0);
+    if zero && let Some((zeros, shares)) = &pass.zeros {
+        for &share in shares {
+            executors[share].sums.add(metric, 0);
+        }
+        return *zeros;
+    }
+    let mut shares = BTreeSet::new();
     let mut successful = std::mem::take(&mut pass.successful);
     successful.clear();
     let (mut sum, mut count) = (0_u64, 0);
@@ -320,13 +329,22 @@ fn distribution(metric: Metric, pass: &mut Pass, executors: &mut [Share]) -> Opt
         if status == TaskStatus::Success.code() {
             successful.push(value);
         }
-        if let Some(share) = usize::try_from(executor).ok().and_then(|executor| executors.get_mut(executor)) {
+        if let Some(place) = usize::try_from(executor).ok()
+            && let Some(share) = executors.get_mut(place)
+        {
             share.sums.add(metric, value);
+            if zero {
+                shares.insert(place);
+            }
         }
     }
     let quantiles = Quantiles::of(&mut successful);
     pass.successful = successful;
-    (count > 0).then_some(Distribution { sum, count, quantiles })
+    let distribution = (count > 0).then_some(Distribution { sum, count, quantiles });
+    if zero {
+        pass.zeros = Some((distribution, shares));
+    }
+    distribution
 }
 
 /// Peaks over the executors while the stage ran: of the stage's own events, or of its tasks where those are absent.

@@ -26,7 +26,7 @@ use file::TableFile;
 use tasks::TaskRows;
 
 /// Rows of a batch: a row group of a Parquet file, a record batch of an Arrow file.
-const BATCH_ROWS: usize = 16 * 1024;
+const BATCH_ROWS: usize = 8 * 1024;
 
 /// Values of a batch: tables with many columns have fewer rows in one, so that a batch takes some 20 MB at most.
 const BATCH_VALUES: usize = 3 * 1024 * 1024;

@@ -4,6 +4,7 @@
 //! come with their dictionary, and integers are packed as differences (`DELTA_BINARY_PACKED`), which needs no count of the
 //! distinct ones. That count alone costs more than writing the file.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::BufWriter;
 
@@ -11,10 +12,9 @@ use polars_core::error::{PolarsError, PolarsResult};
 use polars_core::utils::arrow::array::{Array, BooleanArray, DictionaryArray, PrimitiveArray, Utf8Array};
 use polars_core::utils::arrow::bitmap::Bitmap;
 use polars_core::utils::arrow::datatypes::{ArrowDataType, ArrowSchema, Field};
-use polars_parquet::parquet::error::ParquetError;
 use polars_parquet::write::{
-    CompressedPage, CompressionOptions, DynIter, DynStreamingIterator, Encoding, FileWriter, ParquetType,
-    StatisticsOptions, Version, WriteOptions, array_to_columns, compress, fallible_streaming_iterator,
+    CompressedPage, CompressionOptions, DynIter, DynStreamingIterator, Encoding, FileWriter, Nested, ParquetType,
+    StatisticsOptions, Version, WriteOptions, array_to_pages, compress, fallible_streaming_iterator, to_parquet_leaves,
 };
 
 use super::batch::{Batch, Column, NULL_CODE, NULL_INTEGER, Texts};
@@ -43,21 +43,32 @@ impl ParquetFile {
 
     /// Writes a batch as a row group.
     pub(super) fn write(&mut self, batch: &Batch) -> PolarsResult<()> {
-        let columns: Vec<(&Column, &ParquetType)> =
-            batch.columns().map(|(_, column)| column).zip(self.writer.parquet_schema().fields()).collect();
+        let columns = batch.columns().map(|(_, column)| column).zip(self.writer.parquet_schema().fields());
+        // Columns of one and the same value, as many are, have the same pages.
+        let (mut distinct, mut places, mut known) = (Vec::new(), Vec::new(), HashMap::new());
+        for (column, of) in columns {
+            let place = match constant(column) {
+                Some(constant) => *known.entry(constant).or_insert(distinct.len()),
+                None => distinct.len(),
+            };
+            if place == distinct.len() {
+                distinct.push((column, of));
+            }
+            places.push(place);
+        }
         // A column is some microseconds of work: few of them are not worth a thread.
-        let threads = if batch.rows() * columns.len() < 1 << 16 { 1 } else { self.threads };
-        let pages = encode_all(&columns, threads)?;
-        let row_group = DynIter::new(pages.iter().map(|pages| {
+        let threads = if batch.rows() * distinct.len() < 1 << 16 { 1 } else { self.threads };
+        let pages = encode_all(&distinct, threads)?;
+        let row_group = DynIter::new(places.iter().filter_map(|&place| pages.get(place)).map(|pages| {
             let pages = fallible_streaming_iterator::convert(pages.iter().map(PolarsResult::Ok));
             Ok(DynStreamingIterator::new(pages))
         }));
         self.writer.write(batch.rows() as u64, row_group)
     }
 
-    /// Writes the footer.
+    /// Writes the footer. Parquet's own types say all there is: a copy of the Arrow schema is not added.
     pub(super) fn finish(mut self) -> PolarsResult<()> {
-        self.writer.end(None).map(|_| ())
+        self.writer.end(Some(Vec::new())).map(|_| ())
     }
 }
 
@@ -83,6 +94,20 @@ fn options(kind: Kind) -> WriteOptions {
         version: Version::V1,
         compression,
         data_page_size: Some(PAGE_BYTES),
+    }
+}
+
+/// What a column of numbers holds in every row; `None` when rows differ.
+fn constant(column: &Column) -> Option<(Kind, u64)> {
+    fn only<T: PartialEq>(values: &[T]) -> Option<&T> {
+        values.first().filter(|first| values.iter().all(|value| value == *first))
+    }
+    match column {
+        Column::Integers(values) => only(values).map(|&value| (Kind::Integer, value.cast_unsigned())),
+        Column::Floats(values) if values.iter().all(|value| value.is_nan()) => Some((Kind::Float, f64::NAN.to_bits())),
+        Column::Floats(values) => only(values).map(|value| (Kind::Float, value.to_bits())),
+        Column::Flags(values) => only(values).map(|&value| (Kind::Flag, u64::from(value))),
+        Column::Texts(_) => None,
     }
 }
 
@@ -115,17 +140,15 @@ fn encode(column: &Column, of: &ParquetType) -> PolarsResult<Vec<CompressedPage>
         Column::Texts(values) => (texts(values)?.boxed(), Kind::Text, Encoding::RleDictionary),
     };
     let options = options(kind);
-    let mut compressed = Vec::with_capacity(2);
-    for pages in array_to_columns(array, of.clone(), options, &[encoding])? {
-        for page in pages {
-            compressed.push(compress(page?, Vec::new(), options.compression).map_err(encode_error)?);
-        }
-    }
-    Ok(compressed)
-}
-
-fn encode_error(error: ParquetError) -> PolarsError {
-    PolarsError::from(error)
+    let nested = Nested::primitive(array.validity().cloned(), true, array.len());
+    to_parquet_leaves(of.clone())
+        .into_iter()
+        .map(|leaf| array_to_pages(array.as_ref(), leaf, std::slice::from_ref(&nested), options, encoding))
+        .collect::<PolarsResult<Vec<_>>>()?
+        .into_iter()
+        .flatten()
+        .map(|page| compress(page?, Vec::new(), options.compression).map_err(PolarsError::from))
+        .collect()
 }
 
 fn integers(values: &[i64]) -> PrimitiveArray<i64> {

@@ -59,7 +59,7 @@ fn metrics_are_found_by_the_names_of_every_version_and_minus_one_is_unknown() {
         (Some(12), Some(34.0), None)
     );
     let mut nanos = node("Scan parquet").metric("scan time total (min, med, max)", 5_000_000);
-    nanos.metrics[0].kind = "nsTiming".to_owned();
+    nanos.metrics[0].kind = "nsTiming".into();
     assert_eq!(metric_ms(&nanos, "scan time"), Some(5.0));
 }
 

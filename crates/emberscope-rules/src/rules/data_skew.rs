@@ -205,9 +205,9 @@ mod tests {
             AccumulatorId, JobId, PlanMetric, PlanNode, SqlExecution, SqlExecutionId, StageId, StageKey,
         };
         let metric = PlanMetric {
-            name: "records read".to_owned(),
+            name: "records read".into(),
             accumulator_id: AccumulatorId(5),
-            kind: "sum".to_owned(),
+            kind: "sum".into(),
             value: Some(25_000),
         };
         let exchange = PlanNode {

@@ -440,7 +440,7 @@ mod tests {
         let mut run = udf(ROWS, 30_000);
         let plan = run.run.sql_executions.get_mut(&SqlExecutionId(0)).unwrap().plan.as_mut().unwrap();
         let start = emberscope_run::PlanMetric {
-            name: "time to start Python workers".to_owned(),
+            name: "time to start Python workers".into(),
             value: Some(20_000),
             ..plan.children[0].metrics[1].clone()
         };

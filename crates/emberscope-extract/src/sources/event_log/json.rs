@@ -6,10 +6,14 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use compact_str::CompactString;
 use memchr::memchr2;
 
 /// Nesting that is entered; skipping is not recursive and needs no bound.
 const MAX_DEPTH: u32 = 700;
+
+/// Fields that an object may leave out without its being searched for among all.
+const AHEAD: usize = 3;
 
 /// Bytes of a string that are looked at one by one before the search by vectors begins.
 const SHORT: usize = 32;
@@ -101,46 +105,58 @@ impl<'a> Json<'a> {
         }
     }
 
-    /// Reads an object whose fields are mostly numbers and mostly come in one order, as in Spark's task metrics: each field
-    /// is first compared with the one that is due. `fields` are `"Name":` as Spark writes them; `number` is given the
-    /// index of a field and its value, `other` every key that is not among them.
-    pub(super) fn numbers(
+    /// Reads an object whose fields mostly come in one order, as Spark writes them: each is first compared with the one that is due.
+    /// `fields` are `"Name":` as Spark writes them; `known` is given `state` and the index of a field and must read or skip its
+    /// value. Fields that are not listed are skipped.
+    #[inline]
+    pub(super) fn ordered<S>(
         &mut self,
         fields: &[&[u8]],
-        mut number: impl FnMut(usize, u64),
-        mut other: impl FnMut(&'a [u8], &mut Self) -> Result<()>,
+        state: &mut S,
+        mut known: impl FnMut(&mut S, usize, &mut Self) -> Result<()>,
     ) -> Result<()> {
         if !self.open(b'{', b'}')? {
             return Ok(());
         }
         let mut due = 0;
         loop {
-            let expected = fields.get(due).filter(|field| self.rest().starts_with(field));
-            let index = if let Some(field) = expected {
-                self.at += field.len();
-                Some(due)
-            } else {
-                let key = self.raw_string()?;
-                self.expect(b':', "a colon is missing")?;
-                let is_key = |field: &&[u8]| field.get(1..field.len().saturating_sub(2)) == Some(key);
-                let index = fields.iter().position(is_key);
-                if index.is_none() {
-                    other(key, self)?;
+            let found = match fields.get(due) {
+                Some(field) if begins(self.rest(), field) => {
+                    self.at += field.len();
+                    Some(due)
                 }
-                index
+                _ => self.find_field(fields, due)?,
             };
-            if let Some(index) = index {
-                due = index + 1;
-                if let Some(value) = self.unsigned()? {
-                    number(index, value);
+            match found {
+                Some(index) => {
+                    due = index + 1;
+                    known(state, index, self)?;
                 }
+                None => self.skip()?,
             }
-            if !self.more(b'}', "an object is not closed")? {
+            if self.bytes.get(self.at) == Some(&b',') {
+                self.at += 1;
+            } else if !self.more(b'}', "an object is not closed")? {
                 return Ok(());
             }
-            // White space behind the comma is not what Spark writes; it must not hide the field that is due.
-            self.peek();
         }
+    }
+
+    /// Goes behind the colon of a field that is not the one due and gives its index; `None` when it is none of them.
+    #[inline(never)]
+    fn find_field(&mut self, fields: &[&[u8]], due: usize) -> Result<Option<usize>> {
+        // White space behind the comma is not what Spark writes; it must not hide the field that is due.
+        self.peek();
+        let rest = self.rest();
+        let ahead = fields.iter().enumerate().skip(due).take(AHEAD).find(|(_, field)| begins(rest, field));
+        if let Some((index, field)) = ahead {
+            self.at += field.len();
+            return Ok(Some(index));
+        }
+        let key = self.raw_string()?;
+        self.expect(b':', "a colon is missing")?;
+        let is_key = |field: &&[u8]| field.get(1..field.len().saturating_sub(2)) == Some(key);
+        Ok(fields.iter().position(is_key))
     }
 
     /// Reads an array: `item` must read or skip one value. Anything else than an array is skipped and has no items.
@@ -200,6 +216,12 @@ impl<'a> Json<'a> {
     /// The bytes between the quotes, escapes as they stand.
     #[inline]
     fn raw_string(&mut self) -> Result<&'a [u8]> {
+        self.string().map(|(raw, _)| raw)
+    }
+
+    /// The bytes between the quotes, escapes as they stand, and whether there are any.
+    #[inline]
+    fn string(&mut self) -> Result<(&'a [u8], bool)> {
         self.expect(b'"', "a string is missing")?;
         let start = self.at;
         // Keys and ids are short: words of eight bytes end before a search by vectors has begun.
@@ -214,10 +236,11 @@ impl<'a> Json<'a> {
             if self.bytes.get(self.at) == Some(&b'"') {
                 let raw = self.bytes.get(start..self.at).unwrap_or_default();
                 self.at += 1;
-                return Ok(raw);
+                return Ok((raw, false));
             }
             break;
         }
+        let mut escaped = false;
         loop {
             let Some(offset) = memchr2(b'"', b'\\', self.rest()) else {
                 return self.error("a string is not closed");
@@ -226,8 +249,9 @@ impl<'a> Json<'a> {
             if self.bytes.get(self.at) == Some(&b'"') {
                 let raw = self.bytes.get(start..self.at).unwrap_or_default();
                 self.at += 1;
-                return Ok(raw);
+                return Ok((raw, escaped));
             }
+            escaped = true;
             self.at += 2;
         }
     }
@@ -236,8 +260,8 @@ impl<'a> Json<'a> {
     pub(super) fn text(&mut self) -> Result<Option<Cow<'a, str>>> {
         match self.peek() {
             Some(b'"') => {
-                let raw = self.raw_string()?;
-                Ok(Some(if raw.contains(&b'\\') {
+                let (raw, escaped) = self.string()?;
+                Ok(Some(if escaped {
                     Cow::Owned(unescape(raw))
                 } else {
                     std::str::from_utf8(raw).map_or_else(|_| String::from_utf8_lossy(raw), Cow::Borrowed)
@@ -255,6 +279,11 @@ impl<'a> Json<'a> {
     /// A string of at most `max` bytes, cut at a character; `None` for `null` and anything nested.
     pub(super) fn text_cut(&mut self, max: usize) -> Result<Option<String>> {
         Ok(self.text()?.map(|text| cut(&text, max)))
+    }
+
+    /// The same for short texts of which a log has many.
+    pub(super) fn compact_cut(&mut self, max: usize) -> Result<Option<CompactString>> {
+        Ok(self.text()?.map(|text| CompactString::from(text.get(..text.floor_char_boundary(max)).unwrap_or_default())))
     }
 
     /// A whole number, also inside a string or with a fraction of zeros; `None` for `null` and anything else.
@@ -304,20 +333,25 @@ impl<'a> Json<'a> {
     /// A number that is not negative; Spark's `-1` for "not known" is `None`.
     #[inline]
     pub(super) fn unsigned(&mut self) -> Result<Option<u64>> {
-        // Up to 18 digits cannot overflow; everything else goes the long way.
-        let mut value = 0_u64;
-        let mut digits = 0;
-        for &byte in self.rest().iter().take(19) {
-            let digit = byte.wrapping_sub(b'0');
-            if digit < 10 {
-                value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
-                digits += 1;
-            } else if digits > 0 && matches!(byte, b',' | b'}' | b']') {
-                self.at += digits;
-                return Ok(Some(value));
-            } else {
+        // Most numbers of a log are a single digit, and most of those 0.
+        if let Some(&[digit @ b'0'..=b'9', b',' | b'}' | b']', ..]) = self.bytes.get(self.at..) {
+            self.at += 1;
+            return Ok(Some(u64::from(digit - b'0')));
+        }
+        // Up to 16 digits are read by words of eight; everything else goes the long way.
+        let (mut value, mut at) = (0_u64, self.at);
+        for _ in 0..2 {
+            let Some(word) = self.bytes.get(at..).and_then(|rest| rest.first_chunk()) else { break };
+            let (number, digits) = leading_digits(u64::from_le_bytes(*word));
+            value = value.wrapping_mul(POWERS_OF_TEN[digits]).wrapping_add(number);
+            at += digits;
+            if digits < 8 {
                 break;
             }
+        }
+        if at > self.at && matches!(self.bytes.get(at), Some(b',' | b'}' | b']')) {
+            self.at = at;
+            return Ok(Some(value));
         }
         Ok(self.signed()?.and_then(|value| u64::try_from(value).ok()))
     }
@@ -329,6 +363,13 @@ impl<'a> Json<'a> {
 
     /// `true` or `false`, also inside a string; `None` for anything else.
     pub(super) fn boolean(&mut self) -> Result<Option<bool>> {
+        for (word, value) in [(&b"false"[..], false), (b"true", true)] {
+            let rest = self.rest();
+            if rest.starts_with(word) && matches!(rest.get(word.len()), Some(b',' | b'}' | b']')) {
+                self.at += word.len();
+                return Ok(Some(value));
+            }
+        }
         Ok(match self.text()?.as_deref() {
             Some("true") => Some(true),
             Some("false") => Some(false),
@@ -384,6 +425,36 @@ impl<'a> Json<'a> {
         self.at = start;
         self.error("an object or array is not closed")
     }
+}
+
+/// Whether a text begins with a name, by words of eight bytes: names are of some ten to thirty bytes, for which a call of the
+/// general comparison costs more than comparing.
+#[inline]
+fn begins(text: &[u8], name: &[u8]) -> bool {
+    let Some(text) = text.get(..name.len()) else { return false };
+    let (Some(last), Some(of_text)) = (name.last_chunk::<8>(), text.last_chunk::<8>()) else { return text == name };
+    let ((words, _), (of_texts, _)) = (name.as_chunks::<8>(), text.as_chunks::<8>());
+    words.iter().zip(of_texts).all(|(word, of_text)| word == of_text) && last == of_text
+}
+
+const POWERS_OF_TEN: [u64; 9] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
+
+/// The number that the digits at the beginning of a word make, and how many they are (after Lemire, "Quickly parsing eight
+/// digits", 2022).
+#[inline]
+fn leading_digits(word: u64) -> (u64, usize) {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let digits = word ^ (ONES * 0x30);
+    // The first byte above 9 is marked; marks behind it may be wrong.
+    let others = (digits.wrapping_add(ONES * 0x06) | digits) & (ONES * 0xf0);
+    let count = others.trailing_zeros() as usize / 8;
+    if count == 0 {
+        return (0, 0);
+    }
+    let tens = (digits << (64 - 8 * count)).wrapping_mul(10 * 256 + 1) >> 8;
+    let hundreds = (tens & 0x00ff_00ff_00ff_00ff).wrapping_mul(100 * 65_536 + 1) >> 16;
+    let all = (hundreds & 0x0000_ffff_0000_ffff).wrapping_mul((10_000 << 32) + 1) >> 32;
+    (all, count)
 }
 
 /// The top bit of the first byte of a word that is a quote (0x22) or a backslash (0x5c), and perhaps of later ones; 0 when none is.

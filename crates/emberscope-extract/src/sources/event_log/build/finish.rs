@@ -6,7 +6,7 @@ use emberscope_run::{
     AccumulatorId, IssueCode, NULL, PlanNode, Run, SqlExecution, SqlExecutionId, StageKey, StageStatus, TaskColumn,
 };
 
-use super::Builder;
+use super::{Builder, Hashing};
 
 impl Builder {
     /// Ties jobs, stages, SQL executions and metrics together and gives the run.
@@ -63,7 +63,7 @@ fn link_sql(run: &mut Run) {
 }
 
 /// Fills the metrics of a plan with their last values. `-1` is Spark's mark for a size or time that was never set.
-fn fill_metrics(node: &mut PlanNode, values: &HashMap<AccumulatorId, i64>) {
+fn fill_metrics(node: &mut PlanNode, values: &HashMap<AccumulatorId, i64, Hashing>) {
     for metric in &mut node.metrics {
         metric.value = values.get(&metric.accumulator_id).copied().filter(|&value| value >= 0);
     }

@@ -32,14 +32,17 @@ impl Position<'_> {
     }
 }
 
+/// Every task looks up its executor and its host. Seeded anew in each process: no log can aim at it.
+type Hashing = foldhash::fast::RandomState;
+
 /// A run under construction.
 #[derive(Debug)]
 pub(super) struct Builder {
     pub(super) run: Run,
     limits: Limits,
-    executors: HashMap<CompactString, u64>,
-    hosts: HashMap<CompactString, u64>,
-    accumulators: HashMap<AccumulatorId, i64>,
+    executors: HashMap<CompactString, u64, Hashing>,
+    hosts: HashMap<CompactString, u64, Hashing>,
+    accumulators: HashMap<AccumulatorId, i64, Hashing>,
     ended: tasks::EndedTasks,
     failures: HashMap<tasks::FailureKey, u32>,
     /// Peaks from task ends, by executor index; in the order of [`TaskColumn::executor_metrics`].
@@ -50,7 +53,7 @@ pub(super) struct Builder {
     exclusions: usize,
     host_questions: usize,
     /// Accumulators of the plan of the execution whose metrics adaptive execution added to last.
-    plan_metrics: Option<(SqlExecutionId, HashSet<AccumulatorId>)>,
+    plan_metrics: Option<(SqlExecutionId, HashSet<AccumulatorId, Hashing>)>,
 }
 
 impl Builder {
@@ -58,9 +61,9 @@ impl Builder {
         Self {
             run: Run::default(),
             limits: *limits,
-            executors: HashMap::new(),
-            hosts: HashMap::new(),
-            accumulators: HashMap::new(),
+            executors: HashMap::default(),
+            hosts: HashMap::default(),
+            accumulators: HashMap::default(),
             ended: tasks::EndedTasks::default(),
             failures: HashMap::new(),
             task_peaks: Vec::new(),

@@ -96,7 +96,7 @@ impl Builder {
         for block in &end.updated_blocks {
             self.block_update(block, at);
         }
-        let unknown_stage = !self.run.stages.contains_key(&end.stage);
+        let stages = self.run.stages.len();
         let Some(stage) = self.stage(end.stage, at) else { return };
         let started = stage.running.remove(&TaskId(id)).is_some();
         if stage.task_type.is_none() {
@@ -109,7 +109,7 @@ impl Builder {
         if self.task_count.is_multiple_of(TASKS_UNPACKED) {
             self.run.stages.values_mut().for_each(|stage| stage.tasks.seal());
         }
-        if unknown_stage {
+        if self.run.stages.len() > stages {
             let detail = || format!("task {id} of stage {}", end.stage);
             self.run.issues.add(IssueCode::TaskOfUnknownStage, || at.text(), detail);
         } else if !started && !resubmitted {
@@ -124,10 +124,10 @@ impl Builder {
         host: &CompactString,
         at: Position<'_>,
     ) -> Option<(u64, Option<u64>)> {
-        let known = self.executors.contains_key(id);
+        let named = self.run.executor_names.len();
         let index = self.executor_index(id, at)?;
         let host_index = self.host_index(host, at);
-        if !known {
+        if self.run.executor_names.len() > named {
             let name = (!host.is_empty()).then(|| host.to_string());
             self.run.executors.entry(ExecutorId(id.clone())).or_insert_with_key(|id| Executor {
                 id: id.clone(),

@@ -178,9 +178,9 @@ fn node(json: &mut Json<'_>, depth: u32, count: &mut u64, cut: &mut u64) -> json
 fn metric(json: &mut Json<'_>) -> json::Result<Option<PlanMetric>> {
     let (mut name, mut id, mut kind) = (None, None, None);
     json.object(|key, json| match key {
-        b"name" => json.text_cut(MAX_NAME).map(|text| name = text),
+        b"name" => json.compact_cut(MAX_NAME).map(|text| name = text),
         b"accumulatorId" => json.unsigned().map(|value| id = value),
-        b"metricType" => json.text_cut(MAX_NAME).map(|text| kind = text),
+        b"metricType" => json.compact_cut(MAX_NAME).map(|text| kind = text),
         _ => json.skip(),
     })?;
     Ok(id.map(|id| PlanMetric {

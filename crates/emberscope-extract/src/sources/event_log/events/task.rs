@@ -12,6 +12,61 @@ use super::super::json::{self, Json};
 use super::executor::BlockUpdate;
 use super::{Event, LAST_TIME, MAX_FAILURE_TEXT, MAX_NAME, Result, compact, executor, finish, need, task_id};
 
+/// An enumeration of the fields of an object in Spark's order, and what reads such an object: `known` is given each field and must
+/// read or skip its value.
+macro_rules! fields {
+    ($name:ident { $($field:ident => $text:literal),+ $(,)? }) => {
+        #[derive(Debug, Clone, Copy)]
+        enum $name { $($field),+ }
+
+        impl $name {
+            const ALL: &[Self] = &[$(Self::$field),+];
+            const TEXTS: &[&[u8]] = &[$(concat!("\"", $text, "\":").as_bytes()),+];
+
+            #[inline]
+            fn read<'a, S>(
+                json: &mut Json<'a>,
+                state: &mut S,
+                mut known: impl FnMut(&mut S, Self, &mut Json<'a>) -> json::Result<()>,
+            ) -> json::Result<()> {
+                let by_index = |state: &mut S, index: usize, json: &mut Json<'a>| match Self::ALL.get(index) {
+                    Some(&field) => known(state, field, json),
+                    None => json.skip(),
+                };
+                json.ordered(Self::TEXTS, state, by_index)
+            }
+        }
+    };
+}
+
+fields!(EventField {
+    Event => "Event",
+    StageId => "Stage ID",
+    StageAttemptId => "Stage Attempt ID",
+    TaskType => "Task Type",
+    TaskEndReason => "Task End Reason",
+    TaskInfo => "Task Info",
+    TaskExecutorMetrics => "Task Executor Metrics",
+    TaskMetrics => "Task Metrics",
+});
+
+fields!(InfoField {
+    TaskId => "Task ID",
+    Index => "Index",
+    Attempt => "Attempt",
+    PartitionId => "Partition ID",
+    LaunchTime => "Launch Time",
+    ExecutorId => "Executor ID",
+    Host => "Host",
+    Locality => "Locality",
+    Speculative => "Speculative",
+    GettingResultTime => "Getting Result Time",
+    FinishTime => "Finish Time",
+    Failed => "Failed",
+    Killed => "Killed",
+    Accumulables => "Accumulables",
+});
+
 /// A task that was launched.
 #[derive(Debug, Clone)]
 pub(in super::super) struct TaskStart {
@@ -51,10 +106,10 @@ pub(super) fn start(line: &[u8]) -> Result<Event> {
     let mut json = Json::new(line);
     let (mut stage_id, mut stage_attempt) = (None, None);
     let mut info = Info::default();
-    json.object(|key, json| match key {
-        b"Stage ID" => json.unsigned().map(|id| stage_id = id),
-        b"Stage Attempt ID" => json.unsigned().map(|id| stage_attempt = id),
-        b"Task Info" => info.read(json, &mut TaskRow::default(), true),
+    EventField::read(&mut json, &mut (), |(), field, json| match field {
+        EventField::StageId => json.unsigned().map(|id| stage_id = id),
+        EventField::StageAttemptId => json.unsigned().map(|id| stage_attempt = id),
+        EventField::TaskInfo => info.read(json, None),
         _ => json.skip(),
     })?;
     finish(&mut json)?;
@@ -89,15 +144,15 @@ pub(super) fn end(line: &[u8]) -> Result<Event> {
     let mut reason = None;
     let mut failure = None;
     let mut updated_blocks = Vec::new();
-    json.object(|key, json| match key {
-        b"Stage ID" => json.unsigned().map(|id| stage_id = id),
-        b"Stage Attempt ID" => json.unsigned().map(|id| stage_attempt = id),
-        b"Task Type" => json.text().map(|kind| result_task = kind.map(|kind| kind == "ResultTask")),
-        b"Task End Reason" => end_reason(json, &mut reason, &mut failure),
-        b"Task Info" => info.read(json, row, false),
-        b"Task Executor Metrics" => peaks(json, row),
-        b"Task Metrics" => metrics(json, row, &mut updated_blocks),
-        _ => json.skip(),
+    EventField::read(&mut json, row, |row, field, json| match field {
+        EventField::StageId => json.unsigned().map(|id| stage_id = id),
+        EventField::StageAttemptId => json.unsigned().map(|id| stage_attempt = id),
+        EventField::TaskType => json.text().map(|kind| result_task = kind.map(|kind| kind == "ResultTask")),
+        EventField::TaskEndReason => end_reason(json, &mut reason, &mut failure),
+        EventField::TaskInfo => info.read(json, Some(row)),
+        EventField::TaskExecutorMetrics => peaks(json, row),
+        EventField::TaskMetrics => metrics(json, row, &mut updated_blocks),
+        EventField::Event => json.skip(),
     })?;
     finish(&mut json)?;
     let event = "SparkListenerTaskEnd";
@@ -150,16 +205,9 @@ fn set(row: &mut TaskRow, column: C, value: Option<u64>) {
     }
 }
 
-fn is_time(at: u64) -> bool {
-    (1..=LAST_TIME as u64).contains(&at)
-}
-
 /// A point in time, where Spark's 0 stands for "not known".
-fn read_time(json: &mut Json<'_>, row: &mut TaskRow, column: C) -> json::Result<()> {
-    if let Some(value) = json.unsigned()?.filter(|&value| is_time(value)) {
-        row.set(column, value);
-    }
-    Ok(())
+fn time(json: &mut Json<'_>) -> json::Result<Option<u64>> {
+    Ok(json.unsigned()?.filter(|at| (1..=LAST_TIME as u64).contains(at)))
 }
 
 #[derive(Default)]
@@ -177,30 +225,37 @@ struct Info {
 }
 
 impl Info {
-    fn read(&mut self, json: &mut Json<'_>, row: &mut TaskRow, start: bool) -> json::Result<()> {
-        json.object(|key, json| {
-            match key {
-                b"Task ID" => self.task_id = json.unsigned()?,
-                b"Index" => self.index = json.unsigned()?,
-                b"Partition ID" => self.partition = json.unsigned()?,
-                b"Attempt" => self.attempt = json.unsigned()?,
-                b"Launch Time" => self.launched = json.unsigned()?.filter(|&at| is_time(at)),
-                b"Executor ID" => self.executor = compact(json)?,
-                b"Host" => self.host = json.text()?.map(CompactString::from),
-                b"Locality" => {
-                    let name = json.text()?;
-                    set(row, C::Locality, name.and_then(|name| Locality::from_name(&name)).map(Locality::code));
-                }
-                b"Speculative" => self.speculative = json.boolean()?.unwrap_or(false),
-                b"Getting Result Time" => read_time(json, row, C::GettingResultAt)?,
-                b"Finish Time" => read_time(json, row, C::FinishTime)?,
-                b"Failed" => self.failed = json.boolean()?.unwrap_or(false),
-                b"Killed" => self.killed = json.boolean()?.unwrap_or(false),
-                b"Accumulables" if !start => skip_accumulables(json)?,
-                _ => json.skip()?,
+    /// Reads the task info; of a task that ended into its row too.
+    fn read(&mut self, json: &mut Json<'_>, row: Option<&mut TaskRow>) -> json::Result<()> {
+        use InfoField as F;
+        let (mut getting, mut finish, mut locality) = (None, None, None);
+        let ended = row.is_some();
+        F::read(json, self, |this, field, json| {
+            match field {
+                F::TaskId => this.task_id = json.unsigned()?,
+                F::Index => this.index = json.unsigned()?,
+                F::PartitionId => this.partition = json.unsigned()?,
+                F::Attempt => this.attempt = json.unsigned()?,
+                F::LaunchTime => this.launched = time(json)?,
+                F::ExecutorId => this.executor = compact(json)?,
+                F::Host => this.host = json.text()?.map(CompactString::from),
+                F::Speculative => this.speculative = json.boolean()?.unwrap_or(false),
+                F::Failed => this.failed = json.boolean()?.unwrap_or(false),
+                F::Killed => this.killed = json.boolean()?.unwrap_or(false),
+                F::Locality if ended => locality = json.text()?.and_then(|name| Locality::from_name(&name)),
+                F::GettingResultTime if ended => getting = time(json)?,
+                F::FinishTime if ended => finish = time(json)?,
+                F::Accumulables if ended => skip_accumulables(json)?,
+                F::Locality | F::GettingResultTime | F::FinishTime | F::Accumulables => json.skip()?,
             }
             Ok(())
-        })
+        })?;
+        if let Some(row) = row {
+            set(row, C::Locality, locality.map(Locality::code));
+            set(row, C::GettingResultAt, getting);
+            set(row, C::FinishTime, finish);
+        }
+        Ok(())
     }
 }
 
@@ -262,44 +317,62 @@ fn end_reason(
     Ok(())
 }
 
+/// Reads an object into a row: first the fields that are numbers, with their columns, then those that are nested, with what
+/// reads them; both in Spark's order.
+macro_rules! numbers {
+    ($json:ident, $row:ident, { $($field:literal => $column:ident),+ $(,)? }, { $($nested:literal => $read:expr),* $(,)? }) => {{
+        const COLUMNS: &[C] = &[$(C::$column),+];
+        const FIELDS: &[&[u8]] =
+            &[$(concat!("\"", $field, "\":").as_bytes(),)+ $(concat!("\"", $nested, "\":").as_bytes()),*];
+        const NESTED: &[&str] = &[$($nested),*];
+        let known = |$row: &mut TaskRow, index: usize, $json: &mut Json<'_>| {
+            if let Some(&column) = COLUMNS.get(index) {
+                return $json.unsigned().map(|value| set($row, column, value));
+            }
+            match NESTED.get(index - COLUMNS.len()) {
+                $(Some(&$nested) => $read,)*
+                _ => $json.skip(),
+            }
+        };
+        $json.ordered(FIELDS, &mut *$row, known)
+    }};
+}
+
 /// Executor metrics of a task end; all at zero means that nothing was polled while it ran.
 fn peaks(json: &mut Json<'_>, row: &mut TaskRow) -> json::Result<()> {
-    let fields = &*EXECUTOR_METRICS;
-    let mut polled = false;
-    let number = |index: usize, value: u64| {
-        polled |= value > 0;
-        if let Some(&column) = C::executor_metrics().get(index) {
-            row.set(column, value);
-        }
-    };
-    json.numbers(fields, number, |_, json| json.skip())?;
-    if !polled {
-        C::executor_metrics().iter().for_each(|&column| row.clear(column));
+    numbers!(json, row, {
+        "JVMHeapMemory" => PeakJvmHeap,
+        "JVMOffHeapMemory" => PeakJvmOffHeap,
+        "OnHeapExecutionMemory" => PeakOnHeapExecution,
+        "OffHeapExecutionMemory" => PeakOffHeapExecution,
+        "OnHeapStorageMemory" => PeakOnHeapStorage,
+        "OffHeapStorageMemory" => PeakOffHeapStorage,
+        "OnHeapUnifiedMemory" => PeakOnHeapUnified,
+        "OffHeapUnifiedMemory" => PeakOffHeapUnified,
+        "DirectPoolMemory" => PeakDirectPool,
+        "MappedPoolMemory" => PeakMappedPool,
+        "ProcessTreeJVMVMemory" => PeakTreeJvmVirtual,
+        "ProcessTreeJVMRSSMemory" => PeakTreeJvmRss,
+        "ProcessTreePythonVMemory" => PeakTreePythonVirtual,
+        "ProcessTreePythonRSSMemory" => PeakTreePythonRss,
+        "ProcessTreeOtherVMemory" => PeakTreeOtherVirtual,
+        "ProcessTreeOtherRSSMemory" => PeakTreeOtherRss,
+        "MinorGCCount" => MinorGcCount,
+        "MinorGCTime" => MinorGcTime,
+        "MajorGCCount" => MajorGcCount,
+        "MajorGCTime" => MajorGcTime,
+        "TotalGCTime" => TotalGcTime,
+        "ConcurrentGCCount" => ConcurrentGcCount,
+        "ConcurrentGCTime" => ConcurrentGcTime,
+    }, {})?;
+    let columns = C::executor_metrics();
+    if columns.iter().all(|&column| row.get(column).is_none_or(|value| value == 0)) {
+        columns.iter().for_each(|&column| row.clear(column));
     }
     Ok(())
 }
 
-/// `"Name":` of every executor metric, in the order of the columns, which is Spark's.
-static EXECUTOR_METRICS: LazyLock<Vec<&'static [u8]>> = LazyLock::new(|| {
-    let quoted = |column: &C| {
-        let name = column.executor_metric_name().unwrap_or_default();
-        &*Box::leak(format!("\"{name}\":").into_bytes().into_boxed_slice())
-    };
-    C::executor_metrics().iter().map(quoted).collect()
-});
-
-/// Fields and columns of an object of numbers, in Spark's order.
-macro_rules! numbers {
-    ($json:expr, $row:expr, { $($field:literal => $column:ident),+ $(,)? }, $other:expr) => {{
-        const FIELDS: &[&[u8]] = &[$(concat!("\"", $field, "\":").as_bytes()),+];
-        const COLUMNS: &[C] = &[$(C::$column),+];
-        let row = &mut *$row;
-        $json.numbers(FIELDS, |index, value| if let Some(&column) = COLUMNS.get(index) { row.set(column, value) }, $other)
-    }};
-}
-
 fn metrics(json: &mut Json<'_>, row: &mut TaskRow, blocks: &mut Vec<BlockUpdate>) -> json::Result<()> {
-    let mut nested = TaskRow::default();
     numbers!(json, row, {
         "Executor Deserialize Time" => ExecutorDeserializeTime,
         "Executor Deserialize CPU Time" => ExecutorDeserializeCpuTime,
@@ -313,31 +386,26 @@ fn metrics(json: &mut Json<'_>, row: &mut TaskRow, blocks: &mut Vec<BlockUpdate>
         "Result Serialization Time" => ResultSerializationTime,
         "Memory Bytes Spilled" => MemoryBytesSpilled,
         "Disk Bytes Spilled" => DiskBytesSpilled,
-    }, |key, json| match key {
-        b"Shuffle Read Metrics" => shuffle_read(json, &mut nested),
-        b"Shuffle Write Metrics" => numbers!(json, &mut nested, {
+    }, {
+        "Shuffle Read Metrics" => shuffle_read(json, row),
+        "Shuffle Write Metrics" => numbers!(json, row, {
             "Shuffle Bytes Written" => ShuffleBytesWritten,
             "Shuffle Write Time" => ShuffleWriteTime,
             "Shuffle Records Written" => ShuffleRecordsWritten,
-        }, |_, json| json.skip()),
-        b"Input Metrics" => numbers!(json, &mut nested, {
+        }, {}),
+        "Input Metrics" => numbers!(json, row, {
             "Bytes Read" => InputBytes,
             "Records Read" => InputRecords,
-        }, |_, json| json.skip()),
-        b"Output Metrics" => numbers!(json, &mut nested, {
+        }, {}),
+        "Output Metrics" => numbers!(json, row, {
             "Bytes Written" => OutputBytes,
             "Records Written" => OutputRecords,
-        }, |_, json| json.skip()),
-        b"Updated Blocks" => json.array(|json| executor::updated_block(json).map(|block| blocks.extend(block))),
-        _ => json.skip(),
-    })?;
-    row.take_known(&nested);
-    Ok(())
+        }, {}),
+        "Updated Blocks" => json.array(|json| executor::updated_block(json).map(|block| blocks.extend(block))),
+    })
 }
 
 fn shuffle_read(json: &mut Json<'_>, row: &mut TaskRow) -> json::Result<()> {
-    let mut push = TaskRow::default();
-    let mut pushed = false;
     numbers!(json, row, {
         "Remote Blocks Fetched" => ShuffleRemoteBlocksFetched,
         "Local Blocks Fetched" => ShuffleLocalBlocksFetched,
@@ -347,10 +415,14 @@ fn shuffle_read(json: &mut Json<'_>, row: &mut TaskRow) -> json::Result<()> {
         "Local Bytes Read" => ShuffleLocalBytesRead,
         "Total Records Read" => ShuffleRecordsRead,
         "Remote Requests Duration" => ShuffleRemoteRequestsDuration,
-    }, |key, json| match key {
-        b"Shuffle Push Read Metrics" | b"Push Based Shuffle" => {
-            pushed = true;
-            numbers!(json, &mut push, {
+    }, {
+        "Push Based Shuffle" => push_based(json, row),
+        "Shuffle Push Read Metrics" => push_based(json, row),
+    })
+}
+
+fn push_based(json: &mut Json<'_>, row: &mut TaskRow) -> json::Result<()> {
+    numbers!(json, row, {
                 "Corrupt Merged Block Chunks" => PushCorruptMergedBlockChunks,
                 "Merged Fallback Count" => PushMergedFetchFallback,
                 "Merged Fetch Fallback Count" => PushMergedFetchFallback,
@@ -361,12 +433,28 @@ fn shuffle_read(json: &mut Json<'_>, row: &mut TaskRow) -> json::Result<()> {
                 "Merged Remote Bytes Read" => PushMergedRemoteBytes,
                 "Merged Local Bytes Read" => PushMergedLocalBytes,
                 "Merged Remote Requests Duration" => PushMergedRemoteRequestsDuration,
-            }, |_, json| json.skip())
+            }, {})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_executor_metric_of_a_task_end_reaches_its_column() {
+        let columns = C::executor_metrics();
+        let field =
+            |(place, column): (usize, &C)| format!("\"{}\":{}", column.executor_metric_name().unwrap(), place + 1);
+        let fields: Vec<String> = columns.iter().enumerate().map(field).collect();
+        let mut reversed = fields.clone();
+        reversed.reverse();
+        for fields in [fields, reversed] {
+            let text = format!("{{{}}}", fields.join(","));
+            let mut row = TaskRow::default();
+            peaks(&mut Json::new(text.as_bytes()), &mut row).unwrap();
+            let found: Vec<_> = columns.iter().map(|&column| row.get(column)).collect();
+            let expected: Vec<_> = (1..=columns.len() as u64).map(Some).collect();
+            assert_eq!(found, expected, "{text}");
         }
-        _ => json.skip(),
-    })?;
-    if pushed {
-        row.take_known(&push);
     }
-    Ok(())
 }
