@@ -233,13 +233,14 @@ fn finding(ctx: &Context<'_>, mut group: Vec<Missed<'_>>) -> Option<Finding> {
         wall_clock_ms: Some(saved.wall_ms.round() as u64),
         core_ms: Some(saved.task_ms.round() as u64),
         how: format!(
-            "{} of sorting and {} of waiting for shuffle blocks were measured; {} and {} rows shuffled, at {} or {} rows a second \
-             and core, are {}; of the {} of task time in the join's stages; building the broadcast, as \
-             many rows a second, is taken off{}",
-            words::duration(first.sort_ms),
-            words::duration(waits(&first.join)),
-            words::bytes(shuffled),
-            words::count(first.rows as u64),
+            "{}{}, at {} or {} rows a second and core, are {}; of the {} of task time in the join's stages; building the \
+             broadcast, as many rows a second, is taken off{}",
+            measured(first),
+            if first.rows > 0.0 {
+                format!("{} and {} rows shuffled", words::bytes(shuffled), words::count(first.rows as u64))
+            } else {
+                format!("{} shuffled", words::bytes(shuffled))
+            },
             words::bytes(ctx.threshold(&SHUFFLE_RATE)),
             words::count(ctx.threshold(&ROW_RATE) as u64),
             words::duration(first.shuffle_ms),
@@ -249,6 +250,21 @@ fn finding(ctx: &Context<'_>, mut group: Vec<Missed<'_>>) -> Option<Finding> {
     };
     finding.advice = advice(ctx, first);
     Some(finding)
+}
+
+/// What the metrics of the join measured, without what they have at nothing: `287 ms of sorting was measured; `.
+fn measured(missed: &Missed<'_>) -> String {
+    let times = [(missed.sort_ms, "sorting"), (waits(&missed.join), "waiting for shuffle blocks")];
+    let told: Vec<String> = times
+        .iter()
+        .filter(|(ms, _)| *ms > 0.0)
+        .map(|(ms, what)| format!("{} of {what}", words::duration(*ms)))
+        .collect();
+    match told.len() {
+        0 => String::new(),
+        1 => format!("{} was measured; ", told.join("")),
+        _ => format!("{} were measured; ", told.join(" and ")),
+    }
 }
 
 fn subject(missed: &Missed<'_>) -> Subject {
@@ -371,6 +387,12 @@ mod tests {
         // Sorts 2 x 2 s; 6,023 MiB at 150 MiB/s are 40,153 ms; of 80 s of task time in 20 s of wall clock.
         assert_eq!(findings[0].savings.core_ms, Some(44_153));
         assert_eq!(findings[0].savings.wall_clock_ms, Some(11_038));
+        // No wait for shuffle blocks is in the plan, and none is told.
+        assert!(
+            findings[0].savings.how.starts_with("4.0 s of sorting was measured; 5.9 GiB and 20 rows shuffled"),
+            "{}",
+            findings[0].savings.how
+        );
         // 23 MiB and a quarter are 28.75, the next multiple of 8 is 32.
         assert_eq!(findings[0].advice[0].config[KEY], "32m");
         assert!(findings[0].summary.contains("dims"), "{}", findings[0].summary);

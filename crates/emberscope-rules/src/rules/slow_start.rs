@@ -45,11 +45,10 @@ fn check(ctx: &Context<'_>) -> Outcome {
     let Some(first_launch) = ctx.features.timeline.first_launch else { return Outcome::missing("tasks with times") };
     let first = first_wait(ctx, first_launch).map_or(0.0, |ms| (ms as f64 - ctx.threshold(&USUAL)).max(0.0));
     let further = ramp(ctx);
-    let total = first + further;
-    if ctx.below_floor(total, &FLOOR) {
+    if ctx.below_floor(first + further.cost_ms, &FLOOR) {
         return Outcome::Clear;
     }
-    Outcome::Found(vec![finding(ctx, first, further, first_launch)])
+    Outcome::Found(vec![finding(ctx, first, &further, first_launch)])
 }
 
 /// From the application's start to its first executor, when the driver was waiting for it; `None` when it was not.
@@ -74,10 +73,18 @@ fn first_wait(ctx: &Context<'_>, first_launch: Timestamp) -> Option<u64> {
     (submitted.since(awaited).0 <= PROMPT_MS).then(|| awaited.since(start).0)
 }
 
-/// Wall-clock time that stages with pending tasks would have been spared had the slots that they ended with been there
-/// from their start.
-fn ramp(ctx: &Context<'_>) -> f64 {
-    let mut total = 0.0;
+/// What it cost that executors came while tasks were pending.
+#[derive(Debug, Clone, Copy, Default)]
+struct Ramp {
+    /// Wall-clock time in ms that the stages would have been spared had the slots that they ended with been there from
+    /// their start.
+    cost_ms: f64,
+    /// The most slots that one of them ended with.
+    slots: u64,
+}
+
+fn ramp(ctx: &Context<'_>) -> Ramp {
+    let mut ramp = Ramp::default();
     for (key, stage) in &ctx.features.stages {
         let Some(last_launch) = last_launch(ctx.run, *key) else { continue };
         let Some(first) = stage.first_launch.filter(|first| *first < last_launch) else { continue };
@@ -91,10 +98,11 @@ fn ramp(ctx: &Context<'_>) -> f64 {
         }
         // The executors would have come at the usual pace anyway.
         if lost > 0.0 && at.since(first).0 as f64 > ctx.threshold(&USUAL) {
-            total += stage.wall_clock_saving(lost);
+            ramp.cost_ms += stage.wall_clock_saving(lost);
+            ramp.slots = ramp.slots.max(end_slots);
         }
     }
-    total
+    ramp
 }
 
 fn arrivals(run: &Run, from: Timestamp, to: Timestamp) -> Vec<Timestamp> {
@@ -111,7 +119,8 @@ fn last_launch(run: &Run, key: StageKey) -> Option<Timestamp> {
     Some(Timestamp(i64::try_from(last).ok()?))
 }
 
-fn finding(ctx: &Context<'_>, first: f64, further: f64, first_launch: Timestamp) -> Finding {
+fn finding(ctx: &Context<'_>, first: f64, ramp: &Ramp, first_launch: Timestamp) -> Finding {
+    let further = ramp.cost_ms;
     let usual = words::duration(ctx.threshold(&USUAL));
     let mut parts = Vec::new();
     if first > 0.0 {
@@ -138,18 +147,19 @@ fn finding(ctx: &Context<'_>, first: f64, further: f64, first_launch: Timestamp)
         finding.evidence.push(Evidence::number("first_task_after_ms", first_launch.since(start).0 as f64, Unit::Ms));
     }
     finding.evidence.push(Evidence::number("ramp_cost_ms", further, Unit::Ms));
-    let slots = ctx.features.application.slots_max;
-    finding.savings = Savings {
-        wall_clock_ms: Some((first + further).round() as u64),
-        core_ms: Some(0),
-        how: format!(
-            "{} before the first executor beyond {usual}, and {} that stages would have been spared had the slots that they ended \
-             with{} been there from their start",
-            words::duration(first),
+    let mut how = Vec::new();
+    if first > 0.0 {
+        how.push(format!("{} before the first executor beyond the usual {usual}", words::duration(first)));
+    }
+    if further > 0.0 {
+        how.push(format!(
+            "{} that stages would have been spared had the slots that they ended with (up to {}) been there from their start",
             words::duration(further),
-            slots.map_or_else(String::new, |slots| format!(" (up to {slots})")),
-        ),
-    };
+            ramp.slots,
+        ));
+    }
+    finding.savings =
+        Savings { wall_clock_ms: Some((first + further).round() as u64), core_ms: Some(0), how: how.join(", and ") };
     finding.advice = advice(ctx, first, further);
     finding
 }
@@ -225,6 +235,8 @@ mod tests {
         // 60 s less the usual 15 s.
         assert_eq!(findings[0].savings.wall_clock_ms, Some(45_000));
         assert_eq!(findings[0].summary, "the run waited for its first executors 45.0 s beyond the usual 15.0 s");
+        // No executor came later: nothing is said of that half.
+        assert_eq!(findings[0].savings.how, "45.0 s before the first executor beyond the usual 15.0 s");
     }
 
     #[test]
@@ -279,6 +291,10 @@ mod tests {
         let findings = check(&RULE, &builder);
         // For 60 s two of four slots were missing: 30 s.
         assert_eq!(findings[0].savings.wall_clock_ms, Some(30_000));
+        assert_eq!(
+            findings[0].savings.how,
+            "30.0 s that stages would have been spared had the slots that they ended with (up to 4) been there from their start"
+        );
         assert_eq!(findings[0].advice.last().unwrap().config["spark.dynamicAllocation.initialExecutors"], "1");
     }
 
