@@ -1,6 +1,6 @@
 //! Markdown for a pull request: a table of the findings, the details of each folded.
 
-use emberscope::{Advice, Diagnosis, Finding, Report};
+use emberscope::{Advice, Diagnosis, Finding, Report, words};
 
 use crate::escape::{for_fence, for_html, for_markdown};
 use crate::phrases;
@@ -32,7 +32,7 @@ fn heading_rule(columns: usize, out: &mut String) {
 }
 
 fn summary(report: &Report, out: &mut String) {
-    out.push_str(&format!("# {}\n\n", phrases::plural(report.diagnoses.len() as u64, "run")));
+    out.push_str(&format!("# {}\n\n", words::plural(report.diagnoses.len() as u64, "run")));
     row(&table::HEADINGS.map(str::to_owned), out);
     heading_rule(table::HEADINGS.len(), out);
     for cells in table::rows(report) {
@@ -40,7 +40,7 @@ fn summary(report: &Report, out: &mut String) {
     }
     out.push('\n');
     if !report.unreadable.is_empty() {
-        out.push_str(&format!("{} could not be read:\n\n", phrases::plural(report.unreadable.len() as u64, "input")));
+        out.push_str(&format!("{} could not be read:\n\n", words::plural(report.unreadable.len() as u64, "input")));
         for unreadable in &report.unreadable {
             out.push_str(&format!("- {}\n", for_markdown(&unreadable.error)));
         }
@@ -160,7 +160,7 @@ fn reading(diagnosis: &Diagnosis, out: &mut String) {
         out.push('\n');
     }
     if !diagnosis.skipped.is_empty() {
-        let count = phrases::plural(diagnosis.skipped.len() as u64, "rule");
+        let count = words::plural(diagnosis.skipped.len() as u64, "rule");
         out.push_str(&format!("{} could not look: {}.\n", count, for_markdown(&phrases::skipped(diagnosis))));
     }
 }

@@ -4,13 +4,12 @@ use emberscope::{
     ConfigurationNote, Consequence, Diagnosis, Evidence, Finding, Harm, Severity, SourceSummary, Subject, Value, words,
 };
 
+use crate::wrap::shorten;
+
 /// Subjects that are named; a longer list is cut with the number of the rest.
 const SUBJECTS: usize = 6;
-
-/// `1 job`, `12,345 jobs`.
-pub(crate) fn plural(number: u64, noun: &str) -> String {
-    format!("{} {noun}{}", words::count(number), if number == 1 { "" } else { "s" })
-}
+/// Longest name of a subject, in characters: a SQL execution may be called by its whole statement.
+const NAME: usize = 120;
 
 /// The run's name for people: its name, else its id, else where it was read from.
 pub(crate) fn title(diagnosis: &Diagnosis) -> String {
@@ -51,9 +50,9 @@ pub(crate) fn times(diagnosis: &Diagnosis) -> String {
 /// Executors and how much of their cores was used.
 pub(crate) fn resources(diagnosis: &Diagnosis) -> String {
     let run = &diagnosis.run;
-    let mut parts = vec![plural(run.executors, "executor")];
+    let mut parts = vec![words::plural(run.executors, "executor")];
     if let Some(slots) = run.slots_max {
-        parts.push(format!("{} at most", plural(slots, "task slot")));
+        parts.push(format!("{} at most", words::plural(slots, "task slot")));
     }
     if let Some(held) = run.core_ms_held.filter(|&held| held > 0) {
         parts.push(format!("{} of their core time used", words::percent(run.core_ms_used as f64 / held as f64)));
@@ -65,7 +64,7 @@ pub(crate) fn resources(diagnosis: &Diagnosis) -> String {
 pub(crate) fn work(diagnosis: &Diagnosis) -> String {
     let run = &diagnosis.run;
     let failed = |count: u64| if count == 0 { String::new() } else { format!(" ({} failed)", words::count(count)) };
-    let mut tasks = plural(run.tasks.ended, "task");
+    let mut tasks = words::plural(run.tasks.ended, "task");
     let ends: Vec<String> = [
         ("failed", run.tasks.failed),
         ("killed", run.tasks.killed),
@@ -81,9 +80,9 @@ pub(crate) fn work(diagnosis: &Diagnosis) -> String {
     }
     format!(
         "{}{}, {}{}, {tasks}",
-        plural(run.jobs, "job"),
+        words::plural(run.jobs, "job"),
         failed(run.failed_jobs),
-        plural(run.stage_attempts, "stage attempt"),
+        words::plural(run.stage_attempts, "stage attempt"),
         failed(run.failed_stage_attempts),
     )
 }
@@ -97,12 +96,12 @@ pub(crate) fn verdict(diagnosis: &Diagnosis) -> String {
         if run.tasks.ended == 0 {
             return format!(
                 "No problem found, but no task ended in this log either: {} had little to look at.",
-                plural(looked, "rule")
+                words::plural(looked, "rule")
             );
         }
         return format!(
             "No problem found: {} looked at {}, and none passed its threshold.",
-            plural(looked, "rule"),
+            words::plural(looked, "rule"),
             work(diagnosis)
         );
     };
@@ -127,7 +126,7 @@ pub(crate) fn verdict(diagnosis: &Diagnosis) -> String {
     let failed = match run.failed_jobs {
         0 => String::new(),
         _ if first.harm == Harm::Failure => String::new(),
-        failed => format!(" {} failed.", plural(failed, "job")),
+        failed => format!(" {} failed.", words::plural(failed, "job")),
     };
     format!("{verdict}{failed} {tally}")
 }
@@ -148,7 +147,7 @@ fn tally(diagnosis: &Diagnosis) -> String {
             .collect::<Vec<_>>()
             .join(", "),
     };
-    format!("{} ({each}).", plural(diagnosis.findings.len() as u64, "finding"))
+    format!("{} ({each}).", words::plural(diagnosis.findings.len() as u64, "finding"))
 }
 
 /// A text with its first letter raised (a class or a path keeps it) and a full stop.
@@ -234,8 +233,8 @@ pub(crate) fn place(subject: &Subject) -> String {
 
 /// Where a finding points, with the name that people call it by.
 pub(crate) fn place_named(subject: &Subject) -> String {
-    match &subject.name {
-        Some(name) => format!("{} ({})", place(subject), name.trim()),
+    match subject.label.as_ref().or(subject.name.as_ref()) {
+        Some(name) => format!("{} ({})", place(subject), shorten(name.trim(), NAME)),
         None => place(subject),
     }
 }
@@ -309,7 +308,7 @@ pub(crate) fn setting(note: &ConfigurationNote) -> String {
 
 /// What was read from a source, without its path.
 pub(crate) fn account(source: &SourceSummary) -> String {
-    let mut text = plural(source.events_read, "event");
+    let mut text = words::plural(source.events_read, "event");
     let rest: Vec<String> = [("of unknown kinds", source.events_unknown), ("lost", source.events_lost)]
         .into_iter()
         .filter(|&(_, count)| count > 0)
@@ -373,4 +372,20 @@ pub(crate) fn because(finding: &Finding) -> Option<&str> {
 /// The word of a finding's severity, or `-` for none.
 pub(crate) fn severity(severity: Option<Severity>) -> &'static str {
     severity.map_or("-", Severity::name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_is_called_by_its_label_where_its_name_says_nothing() {
+        let mut subject = Subject { kind: "stage-attempt", stage_id: Some(12), ..Subject::default() };
+        subject = subject.named("run at ThreadPoolExecutor.java:1136");
+        assert_eq!(place_named(&subject), "stage 12 (run at ThreadPoolExecutor.java:1136)");
+        let labelled = subject.clone().labelled(Some("SQL 5: count at job.py:31".to_owned()));
+        assert_eq!(place_named(&labelled), "stage 12 (SQL 5: count at job.py:31)");
+        let long = subject.labelled(Some(format!("SQL 5: select {}", "a, ".repeat(100))));
+        assert_eq!(place_named(&long).chars().count(), "stage 12 ()".len() + NAME);
+    }
 }

@@ -1,6 +1,6 @@
 //! Text for a terminal: the verdict first, then the findings in the order of time saved.
 
-use emberscope::{Advice, Diagnosis, Finding, Report, Severity};
+use emberscope::{Advice, Diagnosis, Finding, Report, Severity, words};
 
 use crate::escape::for_terminal;
 use crate::phrases;
@@ -109,7 +109,7 @@ impl Page {
     fn summary(&mut self, report: &Report) {
         let runs = report.diagnoses.len() as u64;
         let bad = report.diagnoses.iter().filter(|diagnosis| !diagnosis.findings.is_empty()).count() as u64;
-        self.line(&self.paint(Ink::Bold, &format!("{}, {} with findings", phrases::plural(runs, "run"), bad)));
+        self.line(&self.paint(Ink::Bold, &format!("{}, {} with findings", words::plural(runs, "run"), bad)));
         self.line("");
         let rows: Vec<[String; 7]> =
             table::rows(report).into_iter().map(|row| row.map(|cell| for_terminal(&cell))).collect();
@@ -134,7 +134,7 @@ impl Page {
         }
         if !report.unreadable.is_empty() {
             self.line("");
-            let count = phrases::plural(report.unreadable.len() as u64, "input");
+            let count = words::plural(report.unreadable.len() as u64, "input");
             self.line(&self.paint(Ink::Bold, &format!("{count} could not be read:")));
             for unreadable in &report.unreadable {
                 self.paragraph(2, &unreadable.error);
@@ -264,7 +264,7 @@ impl Page {
             self.paragraph(2, &text);
         }
         if !diagnosis.skipped.is_empty() {
-            let count = phrases::plural(diagnosis.skipped.len() as u64, "rule");
+            let count = words::plural(diagnosis.skipped.len() as u64, "rule");
             self.paragraph(0, &format!("{count} could not look: {}.", phrases::skipped(diagnosis)));
         }
     }

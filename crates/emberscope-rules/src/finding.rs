@@ -94,6 +94,10 @@ pub struct Subject {
     /// What people call it: the stage's call site, the plan node's name, the RDD's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// What to call it where the name says nothing (`parquet at NativeMethodAccessorImpl.java:0`): its SQL execution with the
+    /// description, or with the top node of the plan (`SQL 5: count at job.py:31`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
 }
 
 impl Subject {
@@ -156,6 +160,13 @@ impl Subject {
     #[must_use]
     pub fn named(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into()).filter(|name| !name.is_empty());
+        self
+    }
+
+    /// The subject with a label that says more than its name; `None` leaves the name to be told.
+    #[must_use]
+    pub fn labelled(mut self, label: Option<String>) -> Self {
+        self.label = label;
         self
     }
 

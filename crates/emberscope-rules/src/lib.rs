@@ -9,6 +9,7 @@ mod deployment;
 mod failures;
 mod finding;
 mod gaps;
+mod naming;
 mod plan;
 mod problem;
 mod root_cause;

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use emberscope_extract::features::{Features, StageSummary};
-use emberscope_run::{Run, Unit};
+use emberscope_run::{Run, StageKey, TaskId, Unit};
 
-use crate::finding::Finding;
+use crate::finding::{Finding, Subject};
+use crate::naming;
 use crate::problem::Problem;
 use crate::settings::Settings;
 
@@ -130,8 +131,32 @@ impl<'a> Context<'a> {
         if ran.iter().any(|stage| has(stage)) { Ok(ran) } else { Err(Outcome::missing(what)) }
     }
 
-    /// The name of a stage for people: its call site; empty when it has none.
-    pub fn stage_name(&self, key: emberscope_run::StageKey) -> &'a str {
+    /// A stage attempt as a subject: with its call site, and with a label where that says nothing.
+    pub fn stage_subject(&self, key: StageKey) -> Subject {
+        Subject::stage(key).named(self.stage_name(key)).labelled(naming::stage_label(self.run, key))
+    }
+
+    /// A task as a subject, named as its stage.
+    pub fn task_subject(&self, key: StageKey, task: TaskId, partition: u64) -> Subject {
+        Subject::task(key, task, partition).named(self.stage_name(key)).labelled(naming::stage_label(self.run, key))
+    }
+
+    /// A stage attempt in a sentence: `stage 3.0 (count at Main.scala:12)`, `stage 3.0 (SQL 5: count at job.py:31)`.
+    pub fn stage_words(&self, key: StageKey) -> String {
+        match self.stage_called(key) {
+            called if called.is_empty() => format!("stage {key}"),
+            called => format!("stage {key} ({called})"),
+        }
+    }
+
+    /// What people call a stage: its call site, or where that says nothing its SQL execution; empty when neither is known.
+    pub fn stage_called(&self, key: StageKey) -> String {
+        naming::stage_label(self.run, key)
+            .map_or_else(|| self.stage_name(key).to_owned(), |label| naming::in_sentence(&label).to_owned())
+    }
+
+    /// The call site of a stage; empty when it has none.
+    pub fn stage_name(&self, key: StageKey) -> &'a str {
         self.run.stages.get(&key).map_or("", |stage| stage.name.as_str())
     }
 }

@@ -57,6 +57,11 @@ pub fn count(number: u64) -> String {
     out
 }
 
+/// A count with its noun: `1 job`, `3 stage attempts`, `12,345 tasks`.
+pub fn plural(number: u64, noun: &str) -> String {
+    format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
 /// A size as Spark's configuration takes it, rounded up to whole MiB, or GiB where that is exact: `1536m`, `4g`.
 pub fn spark_memory(bytes: f64) -> String {
     let mib = (bytes.max(0.0) / f64::from(1 << 20)).ceil() as u64;
@@ -77,6 +82,10 @@ mod tests {
         assert_eq!([bytes(512.0), bytes(1_536.0), bytes(3.5 * 1_073_741_824.0)], ["512 B", "1.5 KiB", "3.5 GiB"]);
         assert_eq!([percent(0.034), percent(0.004), percent(0.0)], ["3 %", "0.4 %", "0 %"]);
         assert_eq!([count(7), count(1_234), count(1_234_567)], ["7", "1,234", "1,234,567"]);
+        assert_eq!(
+            [plural(0, "job"), plural(1, "stage attempt"), plural(1_234, "task")],
+            ["0 jobs", "1 stage attempt", "1,234 tasks"]
+        );
         assert_eq!([spark_memory(1.5 * 1_073_741_824.0), spark_memory(4.0 * 1_073_741_824.0)], ["1536m", "4g"]);
     }
 }

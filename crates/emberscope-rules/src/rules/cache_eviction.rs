@@ -163,7 +163,7 @@ fn finding(ctx: &Context<'_>, rdd: &RddStorage, uses: &[Use<'_>], lost: &Lost) -
     };
     let mut finding = Finding::new(Problem::CacheEviction, lost.confidence, subject, summary);
     finding.evidence = evidence(ctx, rdd, lost, partitions);
-    let subjects = later.iter().map(|using| Subject::stage(using.key).named(ctx.stage_name(using.key)));
+    let subjects = later.iter().map(|using| ctx.stage_subject(using.key));
     plan::more_subjects(&mut finding, subjects);
     finding.savings = Savings {
         wall_clock_ms: Some(saved.wall_ms.round() as u64),

@@ -150,11 +150,11 @@ fn finding(ctx: &Context<'_>, stages: &[StageBlocked<'_>]) -> Option<Finding> {
     );
     losses.list(ctx, &mut finding);
     finding.savings = losses.savings(format!(
-        "{} of {} of warm run time was off the CPU without an explanation; that share of each stage's time, over {} stage attempt(s), each \
+        "{} of {} of warm run time was off the CPU without an explanation; that share of each stage's time, over {}, each \
          at its share of the clock; an upper bound",
         words::duration(overall.rest_ms),
         words::duration(overall.run_ms),
-        losses.len(),
+        losses.stage_attempts(),
     ));
     finding.advice = advice(ctx, overall.share(overall.cpu_ms));
     Some(finding)

@@ -5,7 +5,7 @@ mod advice;
 use emberscope_extract::features::{Metric, StageSummary};
 use emberscope_run::{TaskColumn, TaskId, TaskStatus, Unit};
 
-use crate::finding::{Evidence, Finding, Savings, Subject};
+use crate::finding::{Evidence, Finding, Savings};
 use crate::problem::Problem;
 use crate::rule::{Context, Outcome, Rule, Threshold};
 use crate::words;
@@ -83,7 +83,6 @@ fn check_stage(ctx: &Context<'_>, stage: &StageSummary) -> Option<Finding> {
     if ctx.below_floor(saved, &FLOOR) {
         return None;
     }
-    let name = ctx.stage_name(stage.key);
     let unit_words = |value: f64| match metric {
         Metric::RecordsIn => format!("{} records", words::count(value as u64)),
         _ => words::bytes(value),
@@ -91,7 +90,7 @@ fn check_stage(ctx: &Context<'_>, stage: &StageSummary) -> Option<Finding> {
     let mut finding = Finding::new(
         Problem::DataSkew,
         confidence(task_factor / ctx.threshold(&TASK_FACTOR), data_factor / ctx.threshold(&DATA_FACTOR)),
-        Subject::task(stage.key, TaskId(longest.task_id), longest.partition).named(name),
+        ctx.task_subject(stage.key, TaskId(longest.task_id), longest.partition),
         format!(
             "partition {} of stage {} took {} while the median task took {}: it read {} where the median read {}",
             longest.partition,

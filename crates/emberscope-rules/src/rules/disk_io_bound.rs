@@ -124,11 +124,11 @@ fn finding(ctx: &Context<'_>, hits: &[(&StageBlocked<'_>, StageLoss)]) -> Option
     ];
     losses.list(ctx, &mut finding);
     finding.savings = losses.savings(format!(
-        "{} of {} of warm run time was off the CPU with files; that share of each stage's time, over {} stage attempt(s), each at its share \
+        "{} of {} of warm run time was off the CPU with files; that share of each stage's time, over {}, each at its share \
          of the clock; an upper bound, as the bytes still have to be moved",
         words::duration(wait),
         words::duration(total.run_ms),
-        losses.len(),
+        losses.stage_attempts(),
     ));
     finding.advice = advice(ctx, worst, &total);
     Some(finding)

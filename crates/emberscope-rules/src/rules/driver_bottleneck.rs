@@ -81,7 +81,7 @@ fn finding(ctx: &Context<'_>, gaps: &[DriverGap], total: u64, between_actions_ms
         .filter_map(|gap| gap.next.or(gap.previous))
         .filter(|key| Some(*key) == longest.next.or(longest.previous))
         .take(1)
-        .map(|key| Subject::stage(key).named(ctx.stage_name(key)))
+        .map(|key| ctx.stage_subject(key))
         .collect();
     finding.evidence = vec![
         Evidence::number("driver_gaps_ms", total as f64, Unit::Ms)
@@ -132,13 +132,9 @@ fn feature(doing: Doing) -> &'static str {
 }
 
 fn place_words(ctx: &Context<'_>, gap: &DriverGap) -> String {
-    let named = |key: emberscope_run::StageKey| {
-        let name = ctx.stage_name(key);
-        if name.is_empty() { format!("stage {key}") } else { format!("stage {key} ({name})") }
-    };
     match (gap.next, gap.previous) {
-        (Some(next), _) => format!(", before {}", named(next)),
-        (None, Some(previous)) => format!(", after {}", named(previous)),
+        (Some(next), _) => format!(", before {}", ctx.stage_words(next)),
+        (None, Some(previous)) => format!(", after {}", ctx.stage_words(previous)),
         (None, None) => String::new(),
     }
 }

@@ -153,7 +153,7 @@ fn finding(ctx: &Context<'_>, word: &str, losses: &Losses<'_>) -> Option<Finding
         format!("{whom} {verb} and took along {}", parts.join(" and ")),
     );
     finding.more_subjects = losses.executors.iter().skip(1).map(|executor| Subject::executor(&executor.id)).collect();
-    finding.more_subjects.extend(stages.iter().map(|&key| Subject::stage(key).named(ctx.stage_name(key))));
+    finding.more_subjects.extend(stages.iter().map(|&key| ctx.stage_subject(key)));
     finding.harm = Harm::LostWork;
     finding.causes =
         losses.groups.iter().filter_map(|group| group.cause(ctx.run)).map(|f| RootCause::of_failure(f).key()).collect();

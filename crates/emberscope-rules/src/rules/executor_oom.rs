@@ -151,7 +151,7 @@ fn finding(ctx: &Context<'_>, kind: MemoryKind, deaths: &Deaths<'_>) -> Option<F
         format!("{whom} {}{with}", what_happened(kind)),
     );
     finding.more_subjects = ids.iter().skip(1).map(|id| Subject::executor(id)).collect();
-    finding.more_subjects.extend(stages.iter().map(|&key| Subject::stage(key).named(ctx.stage_name(key))));
+    finding.more_subjects.extend(stages.iter().map(|&key| ctx.stage_subject(key)));
     finding.harm = Harm::LostWork;
     finding.causes =
         deaths.groups.iter().filter_map(|group| group.cause(ctx.run)).map(|f| RootCause::of_failure(f).key()).collect();

@@ -135,13 +135,17 @@ fn finding(ctx: &Context<'_>, hits: &[Hit<'_>]) -> Option<Finding> {
     finding.evidence.extend(collections(ctx));
     losses.list(ctx, &mut finding);
     finding.savings = losses.savings(format!(
-        "{} of {} of run time stood still{}; {} of the run time would remain; over the slots of {} stage attempt(s), each at its \
+        "{} of {} of run time stood still{}; {} of the run time would remain; over the slots of {}, each at its \
          share of the clock",
         words::duration(gc_ms),
         words::duration(run_ms),
-        if cpu_known { " (no more than each task was off the CPU)" } else { " (an upper bound: the log has no CPU time)" },
+        if cpu_known {
+            " (no more than each task was off the CPU)"
+        } else {
+            " (an upper bound: the log has no CPU time)"
+        },
         words::percent(ctx.threshold(&KEPT_RATIO)),
-        losses.len(),
+        losses.stage_attempts(),
     ));
     finding.advice = advice(ctx, worst.stage, outlier.is_some());
     Some(finding)

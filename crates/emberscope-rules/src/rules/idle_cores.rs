@@ -160,7 +160,7 @@ fn finding(ctx: &Context<'_>, cores: &Use) -> Finding {
         how: format!(
             "{} of core time was held; {} for the whole run and {} more would hold {} (this saves cores, not time)",
             words::duration(held as f64),
-            plural(enough, "core"),
+            words::plural(enough, "core"),
             words::percent(ctx.threshold(&SLOWER)),
             words::duration(held as f64 - saved),
         ),
@@ -169,17 +169,13 @@ fn finding(ctx: &Context<'_>, cores: &Use) -> Finding {
     finding
 }
 
-fn plural(count: u64, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{} {what}s", words::count(count)) }
-}
-
 fn advice(ctx: &Context<'_>, enough: u64, executors: u64) -> Vec<Advice> {
     let slower = words::percent(ctx.threshold(&SLOWER));
     let mut all = Vec::new();
     let why = format!(
         "With {} the tasks that ran beside more than that many others would have to wait, and the run would take at \
          most {slower} longer",
-        plural(enough, "core")
+        words::plural(enough, "core")
     );
     if ctx.settings.boolean("spark.dynamicAllocation.enabled") == Some(true) {
         let max = ctx.settings.integer("spark.dynamicAllocation.maxExecutors").unwrap_or(i64::from(i32::MAX));
@@ -187,7 +183,7 @@ fn advice(ctx: &Context<'_>, enough: u64, executors: u64) -> Vec<Advice> {
             all.push(
                 Advice::text(format!(
                     "{why}: let dynamic allocation ask for no more than {}.",
-                    plural(executors, "executor")
+                    words::plural(executors, "executor")
                 ))
                 .set("spark.dynamicAllocation.maxExecutors", executors.to_string()),
             );
@@ -216,7 +212,7 @@ fn advice(ctx: &Context<'_>, enough: u64, executors: u64) -> Vec<Advice> {
         return all;
     }
     let now = ctx.settings.integer("spark.executor.instances").filter(|&now| now > 0);
-    let mut fixed = Advice::text(format!("{why}: ask for {}.", plural(executors, "executor")));
+    let mut fixed = Advice::text(format!("{why}: ask for {}.", words::plural(executors, "executor")));
     if now.is_none_or(|now| now as u64 > executors) {
         fixed = fixed.set("spark.executor.instances", executors.to_string());
     }

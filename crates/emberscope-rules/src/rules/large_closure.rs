@@ -122,11 +122,11 @@ fn finding(ctx: &Context<'_>, hits: &[Hit<'_>]) -> Option<Finding> {
     );
     losses.list(ctx, &mut finding);
     finding.savings = losses.savings(format!(
-        "{} tasks of stage {} x {}, over its slots; summed over {} stage attempt(s), each at its share of the clock",
+        "{} tasks of stage {} x {}, over its slots; summed over {}, each at its share of the clock",
         words::count(worst.stage.tasks.succeeded),
         worst.stage.key,
         words::duration(worst.deserialize_ms),
-        losses.len(),
+        losses.stage_attempts(),
     ));
     let sql = ctx.run.stages.get(&worst.stage.key).is_some_and(|attempt| attempt.sql_execution_id.is_some());
     finding.advice.push(Advice::text(format!(
@@ -148,8 +148,8 @@ fn finding(ctx: &Context<'_>, hits: &[Hit<'_>]) -> Option<Finding> {
 }
 
 fn words_of_stage(ctx: &Context<'_>, stage: &StageSummary) -> String {
-    match ctx.stage_name(stage.key) {
-        "" => format!("stage {}", stage.key),
+    match ctx.stage_called(stage.key) {
+        name if name.is_empty() => format!("stage {}", stage.key),
         name => format!("\"{name}\""),
     }
 }

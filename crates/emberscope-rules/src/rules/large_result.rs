@@ -134,19 +134,19 @@ fn finding(ctx: &Context<'_>, hits: &[Hit<'_>]) -> Option<Finding> {
         .extend(worst.limit.map(|limit| Evidence::number("spark.driver.maxResultSize", limit, Unit::Bytes)));
     losses.list(ctx, &mut finding);
     finding.savings = losses.savings(format!(
-        "stage {}: {} in which only results were fetched, and {} of result serialization over the slots; summed over {} stage \
-         attempt(s), each at its share of the clock",
+        "stage {}: {} in which only results were fetched, and {} of result serialization over the slots; summed over {}, \
+         each at its share of the clock",
         worst.stage.key,
         words::duration(worst.waited_ms),
         words::duration(worst.serialized_ms),
-        losses.len(),
+        losses.stage_attempts(),
     ));
     finding.advice = advice(ctx, worst, near.is_some());
     Some(finding)
 }
 
 fn advice(ctx: &Context<'_>, worst: &Hit<'_>, near: bool) -> Vec<Advice> {
-    let name = ctx.stage_name(worst.stage.key);
+    let name = ctx.stage_called(worst.stage.key);
     let mut all = vec![Advice::text(format!(
         "{} brings {} to the driver, through one process: write the result to storage instead, aggregate or limit it before, or take \
          it in pieces (toLocalIterator).",

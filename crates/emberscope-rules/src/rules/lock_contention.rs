@@ -126,7 +126,7 @@ fn finding(ctx: &Context<'_>, stage: &StageBlocked<'_>, stages: &[StageBlocked<'
         words::percent(alone),
     ));
     let half = (crowd / 2.0).floor().max(1.0);
-    let name = ctx.stage_name(stage.stage.key);
+    let name = ctx.stage_called(stage.stage.key);
     finding.advice = vec![
         Advice::text(format!(
             "Look for what the tasks of {} share in one JVM: a synchronized method, a static formatter or parser, a connection pool, a \

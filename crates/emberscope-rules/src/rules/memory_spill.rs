@@ -121,12 +121,12 @@ fn finding(ctx: &Context<'_>, hits: &[(&StageSummary, StageLoss)]) -> Option<Fin
     finding.evidence.extend(available.evidence());
     losses.list(ctx, &mut finding);
     finding.savings = losses.savings(format!(
-        "{} written and read again at {}/s a task = {} of task time, over the slots of {} stage attempt(s), each at its share of \
+        "{} written and read again at {}/s a task = {} of task time, over the slots of {}, each at its share of \
          the clock; an estimate, as the log has no time for spills",
         words::bytes(disk),
         words::bytes(ctx.threshold(&SPILL_RATE)),
         words::duration(losses.core_ms()),
-        losses.len(),
+        losses.stage_attempts(),
     ));
     finding.advice = advice(ctx, stage, &available, few);
     Some(finding)

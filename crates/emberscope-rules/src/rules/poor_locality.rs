@@ -151,10 +151,10 @@ fn finding(ctx: &Context<'_>, shuffle: bool, hits: &[Hit<'_>]) -> Option<Finding
     }
     losses.list(ctx, &mut finding);
     finding.savings = losses.savings(format!(
-        "{} that remote tasks took over what their data takes beside it, over the slots of {} stage attempt(s), each at its share of the \
+        "{} that remote tasks took over what their data takes beside it, over the slots of {}, each at its share of the \
          clock",
         words::duration(losses.core_ms()),
-        losses.len(),
+        losses.stage_attempts(),
     ));
     finding.advice = advice(ctx, worst, shuffle);
     Some(finding)

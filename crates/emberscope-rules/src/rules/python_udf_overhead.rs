@@ -181,12 +181,12 @@ fn in_plan(
 }
 
 fn in_rdds(ctx: &Context<'_>, key: StageKey, python_ms: f64) -> Python {
-    let name = ctx.stage_name(key);
+    let name = ctx.stage_called(key);
     let cost = SqlStages::cost(ctx, &BTreeSet::from([key]));
     Python {
         transport: None,
-        subject: Subject::stage(key).named(name),
-        functions: name.to_owned(),
+        subject: ctx.stage_subject(key),
+        functions: name,
         by_row: false,
         execution: None,
         in_python_ms: python_ms,

@@ -325,7 +325,7 @@ fn rdd_finding(ctx: &Context<'_>, rdd: &RddInfo, saved: Cost, keys: &[StageKey])
         Evidence::number("stages_count", keys.len() as f64, Unit::Count).over(ctx.threshold(&TIMES)),
         Evidence::number("rdd_partitions_count", rdd.partitions as f64, Unit::Count),
     ];
-    plan::more_subjects(&mut finding, keys.iter().map(|&key| Subject::stage(key).named(ctx.stage_name(key))));
+    plan::more_subjects(&mut finding, keys.iter().map(|&key| ctx.stage_subject(key)));
     let each = saved.wall_ms / (keys.len() - 1).max(1) as f64;
     finding.savings = savings(saved, keys.len(), each, "stages");
     let python = keys

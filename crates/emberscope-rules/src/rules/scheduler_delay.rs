@@ -102,11 +102,11 @@ fn finding(ctx: &Context<'_>, hits: &[Hit<'_>]) -> Option<Finding> {
     }
     losses.list(ctx, &mut finding);
     finding.savings = losses.savings(format!(
-        "{} tasks of stage {} x {} of delay, over its slots; summed over {} stage attempt(s), each at its share of the clock",
+        "{} tasks of stage {} x {} of delay, over its slots; summed over {}, each at its share of the clock",
         words::count(worst.stage.tasks.succeeded),
         worst.stage.key,
         words::duration(worst.delay_ms),
-        losses.len(),
+        losses.stage_attempts(),
     ));
     finding.advice = advice(ctx, worst);
     Some(finding)

@@ -105,11 +105,11 @@ fn finding(ctx: &Context<'_>, hits: &[(&StageSummary, StageLoss)]) -> Option<Fin
     }
     losses.list(ctx, &mut finding);
     finding.savings = losses.savings(format!(
-        "{} of {} of run time was waiting, over the slots of {} stage attempt(s), each at its share of the clock; an upper bound, as \
+        "{} of {} of run time was waiting, over the slots of {}, each at its share of the clock; an upper bound, as \
          the bytes still have to come",
         words::duration(wait),
         words::duration(run),
-        losses.len(),
+        losses.stage_attempts(),
     ));
     finding.advice = advice(ctx, stage, remote, blocks, wait);
     Some(finding)

@@ -205,10 +205,10 @@ fn finding(ctx: &Context<'_>, host: Option<&str>, mut slow: Vec<(ExecutorId, Com
         .evidence
         .extend(cpu.map(|cpu| Evidence::number("relative_executor_cpu_time_ratio", cpu, Unit::Ratio).against(1.0)));
     finding.savings = losses.savings(format!(
-        "its tasks took {} longer than the others' medians; spread over the slots, or as each stage ended later for it, over {} stage \
-         attempt(s), each at its share of the clock",
+        "its tasks took {} longer than the others' medians; spread over the slots, or as each stage ended later for it, over {}, \
+         each at its share of the clock",
         words::duration(losses.core_ms()),
-        losses.len(),
+        losses.stage_attempts(),
     ));
     finding.advice = advice(ctx, host_name, factor, cpu, gc, losses.worst());
     Some(finding)

@@ -102,8 +102,7 @@ fn finding(ctx: &Context<'_>, copies: &Copies, share: f64, wall: f64, stages: &[
             words::percent(share)
         ),
     );
-    finding.more_subjects =
-        stages.iter().take(10).map(|&(_, key)| Subject::stage(key).named(ctx.stage_name(key))).collect();
+    finding.more_subjects = stages.iter().take(10).map(|&(_, key)| ctx.stage_subject(key)).collect();
     finding.evidence = vec![
         Evidence::number("speculative_copies_count", total as f64, Unit::Count),
         Evidence::number("speculative_copies_killed_count", copies.lost as f64, Unit::Count),

@@ -83,7 +83,7 @@ fn finding(ctx: &Context<'_>, fetches: &[FailedTasks], attempts: &BTreeMap<Stage
     let mut finding = Finding::new(
         Problem::StageRetry,
         if fetches.is_empty() { 0.7 } else { 0.95 },
-        Subject::stage(first).named(ctx.stage_name(first)),
+        ctx.stage_subject(first),
         match failures_count {
             0 => format!("{again} (first {first}), doing {} of work anew", words::duration(loss.core_ms)),
             1 => format!("1 task of stage {first} could not fetch shuffle data; {again}"),
@@ -92,8 +92,7 @@ fn finding(ctx: &Context<'_>, fetches: &[FailedTasks], attempts: &BTreeMap<Stage
             }
         },
     );
-    finding.more_subjects =
-        stages.iter().filter(|&&key| key != first).map(|&key| Subject::stage(key).named(ctx.stage_name(key))).collect();
+    finding.more_subjects = stages.iter().filter(|&&key| key != first).map(|&key| ctx.stage_subject(key)).collect();
     let gone = gone_with_shuffle_data(ctx, fetches);
     finding.more_subjects.extend(gone.iter().map(Subject::executor));
     finding.harm = if last_chance { Harm::RiskOfFailure } else { Harm::LostWork };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use emberscope_extract::features::{Metric, StageSummary};
 use emberscope_run::{StageKey, TaskColumn, TaskId, Unit};
 
-use crate::finding::{Advice, Evidence, Finding, Subject};
+use crate::finding::{Advice, Evidence, Finding};
 use crate::problem::Problem;
 use crate::rule::{Context, Outcome, Rule, Threshold};
 use crate::support::blocked::Blocked;
@@ -190,7 +190,7 @@ fn finding(ctx: &Context<'_>, group: Group) -> Option<Finding> {
     let subject = |straggler: &Straggler| {
         let id = TaskId(straggler.task.row.get(TaskColumn::TaskId).unwrap_or_default());
         let partition = straggler.task.row.get(TaskColumn::Partition).unwrap_or_default();
-        let mut subject = Subject::task(straggler.key, id, partition).named(ctx.stage_name(straggler.key));
+        let mut subject = ctx.task_subject(straggler.key, id, partition);
         if let Some(executor) = ctx.run.executor_of(&straggler.task.row) {
             subject = subject.on_executor(executor);
         }
@@ -244,9 +244,9 @@ fn finding(ctx: &Context<'_>, group: Group) -> Option<Finding> {
         );
     }
     finding.savings = losses.savings(format!(
-        "without the excess of {} task(s), {} stage attempt(s) would have ended earlier by that much, each at its share of the clock",
-        stragglers.len(),
-        losses.len(),
+        "without the excess of {}, {} would have ended earlier by that much, each at its share of the clock",
+        words::plural(stragglers.len() as u64, "task"),
+        losses.stage_attempts(),
     ));
     finding.advice = advice(ctx, &worst, parts.as_ref(), more_cpu);
     Some(finding)

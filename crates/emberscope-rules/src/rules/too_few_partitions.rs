@@ -177,8 +177,8 @@ fn finding(ctx: &Context<'_>, source: DataSource, hits: &[Hit<'_>]) -> Option<Fi
     ];
     losses.list(ctx, &mut finding);
     finding.savings = losses.savings(format!(
-        "stage {}: {} tasks of {} are {} of task time; over {} slots they would take {} instead of {}; summed over {} stage \
-         attempt(s), each at its share of the clock",
+        "stage {}: {} tasks of {} are {} of task time; over {} slots they would take {} instead of {}; summed over {}, \
+         each at its share of the clock",
         worst.stage.key,
         worst.tasks,
         words::duration(worst.mean_ms),
@@ -186,7 +186,7 @@ fn finding(ctx: &Context<'_>, source: DataSource, hits: &[Hit<'_>]) -> Option<Fi
         worst.slots,
         words::duration(worst.stage.task_ms() as f64 / worst.slots as f64),
         words::duration(worst.mean_ms),
-        losses.len(),
+        losses.stage_attempts(),
     ));
     let (wanted, why) = wanted(ctx, worst);
     finding.advice.push(partitioning::more(ctx, worst.stage, wanted, &why));

@@ -147,14 +147,14 @@ fn finding(ctx: &Context<'_>, source: DataSource, hits: &[Hit<'_>]) -> Option<Fi
     }
     losses.list(ctx, &mut finding);
     finding.savings = losses.savings(format!(
-        "stage {}: {} tasks x {} overhead x (1 - {}/{}) over {} slots; summed over {} stage attempt(s), each at its share of the clock",
+        "stage {}: {} tasks x {} overhead x (1 - {}/{}) over {} slots; summed over {}, each at its share of the clock",
         stage.key,
         words::count(stage.tasks.succeeded),
         words::duration(worst.overhead_ms),
         worst.wanted,
         stage.tasks.succeeded,
         stage.slots.unwrap_or(1),
-        losses.len(),
+        losses.stage_attempts(),
     ));
     let run_time = stage.sum(Metric::ExecutorRunTime).unwrap_or(0) as f64;
     let mut why = format!(

@@ -71,6 +71,11 @@ impl Losses {
         self.stages.len()
     }
 
+    /// How many in words: `1 stage attempt`, `3 stage attempts`.
+    pub(crate) fn stage_attempts(&self) -> String {
+        words::plural(self.len() as u64, "stage attempt")
+    }
+
     /// The stage attempt that loses most; `None` when there is none.
     pub(crate) fn worst(&self) -> Option<StageKey> {
         self.stages.first().map(|loss| loss.key)
@@ -123,9 +128,7 @@ impl Losses {
             .keys()
             .filter(|key| first.stage_id != Some(key.stage_id.0) || first.stage_attempt != Some(key.attempt));
         let rest: Vec<StageKey> = rest.collect();
-        finding
-            .more_subjects
-            .extend(rest.iter().take(MAX_SUBJECTS - 1).map(|&key| Subject::stage(key).named(ctx.stage_name(key))));
+        finding.more_subjects.extend(rest.iter().take(MAX_SUBJECTS - 1).map(|&key| ctx.stage_subject(key)));
         if rest.len() > MAX_SUBJECTS - 1 {
             let others = rest.len() - (MAX_SUBJECTS - 1);
             finding.evidence.push(Evidence::number("further_stage_attempts_count", others as f64, Unit::Count));
@@ -135,5 +138,5 @@ impl Losses {
 
 /// The stage attempt as a subject, with its call site as the name.
 pub(crate) fn stage_subject(ctx: &Context<'_>, key: StageKey) -> Subject {
-    Subject::stage(key).named(ctx.stage_name(key))
+    ctx.stage_subject(key)
 }

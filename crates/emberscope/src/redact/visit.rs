@@ -138,8 +138,9 @@ fn subject(redactor: &Redactor, subject: &mut Subject) {
         streaming_query_id: _,
         configuration_key,
         name,
+        label,
     } = subject;
     host.iter_mut().for_each(|host| whole(Kind::Host, host));
     configuration_key.iter_mut().for_each(|key| text(redactor, key));
-    name.iter_mut().for_each(|name| text(redactor, name));
+    [name, label].into_iter().flatten().for_each(|name| text(redactor, name));
 }
