@@ -166,7 +166,7 @@ problems! {
         "depends on the reason: preemption, memory, heartbeat",
     JobFailure "job-failure" "job / run"
         "The run did not do its work."
-        "JobFailed, or no end of the application"
+        "JobFailed, the error of a SQL execution or streaming query, the exit code of the driver"
         "-"
         "the root cause in one sentence, with the frame of user code",
     DriverBottleneck "driver-bottleneck" "run"

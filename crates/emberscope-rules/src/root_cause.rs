@@ -14,6 +14,8 @@ use emberscope_run::{Failure, TaskEndKind};
 use frames::{java_frame, python_frame};
 use wrappers::{Header, header};
 
+use crate::finding::Evidence;
+
 /// Longest message that is kept, in bytes.
 const MAX_MESSAGE: usize = 300;
 /// Longest line that is looked at, in bytes: what follows in it is not read.
@@ -44,6 +46,11 @@ pub struct RootCause {
 }
 
 impl RootCause {
+    /// The class as evidence; `None` when there is none, as of what was cancelled.
+    pub(crate) fn evidence(&self) -> Option<Evidence> {
+        (!self.class.is_empty()).then(|| Evidence::text("root_cause_class", self.class.clone()))
+    }
+
     /// The root cause of failed tasks.
     pub fn of_failure(failure: &Failure) -> Self {
         let text = failure.stack_trace.as_deref().unwrap_or_default();

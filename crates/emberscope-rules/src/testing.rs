@@ -21,6 +21,7 @@ pub(crate) struct RunBuilder {
     /// Where the next stage begins, in ms since the start.
     pub(crate) now: i64,
     next_task: u64,
+    unfinished: bool,
 }
 
 /// A run that begins now and has nothing yet.
@@ -30,7 +31,7 @@ pub(crate) fn run() -> RunBuilder {
     run.application.spark_version = Some("3.5.1".to_owned());
     run.application.started_at = Some(Timestamp(START));
     run.environment.known = true;
-    RunBuilder { run, now: 0, next_task: 0 }
+    RunBuilder { run, now: 0, next_task: 0, unfinished: false }
 }
 
 impl RunBuilder {
@@ -148,6 +149,12 @@ impl RunBuilder {
         })
     }
 
+    /// Leaves out the end of the application: the log was taken before it.
+    pub(crate) fn unfinished(mut self) -> Self {
+        self.unfinished = true;
+        self
+    }
+
     /// Changes the run directly.
     pub(crate) fn with(mut self, edit: impl FnOnce(&mut Run)) -> Self {
         edit(&mut self.run);
@@ -158,7 +165,9 @@ impl RunBuilder {
     pub(crate) fn build(&self) -> Run {
         let mut run = self.run.clone();
         let end = Timestamp(START + self.now);
-        run.application.ended_at.get_or_insert(end);
+        if !self.unfinished {
+            run.application.ended_at.get_or_insert(end);
+        }
         run.application.last_event_at = Some(end);
         run.jobs.entry(JobId(0)).or_insert_with(|| Job {
             id: JobId(0),

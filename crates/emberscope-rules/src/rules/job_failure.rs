@@ -1,11 +1,14 @@
-//! The run did not do its work: a job failed or was cancelled, or the application has no end.
+//! The run did not do its work: a job failed or was cancelled, or something failed that no job tells.
+
+mod beyond;
 
 use std::collections::BTreeMap;
 
-use emberscope_run::{ExecutorId, IssueCode, Job, JobId, JobResult, StageId, StageKey, Unit};
+use emberscope_run::{ExecutorId, Job, JobId, JobResult, StageId, StageKey, Unit};
 
 use crate::failures;
 use crate::finding::{Advice, Evidence, Finding, Harm, Savings, Subject};
+use crate::naming;
 use crate::problem::Problem;
 use crate::root_cause::RootCause;
 use crate::rule::{Context, Outcome, Rule};
@@ -15,7 +18,7 @@ use crate::words;
 /// The rule.
 pub(super) static RULE: Rule = Rule {
     problem: Problem::JobFailure,
-    summary: "A job failed or was cancelled, or the log has no end of the application.",
+    summary: "A job, a query or the driver failed, or a job was cancelled.",
     documentation: include_str!("job_failure.md"),
     thresholds: &[],
     explained_by: &[Problem::ExecutorOom, Problem::ExecutorLoss, Problem::TaskFailures, Problem::StageRetry],
@@ -81,18 +84,13 @@ fn check(ctx: &Context<'_>) -> Outcome {
         groups.entry((end, key_of(end, &root))).or_default().push((job, root, message));
     }
     let mut findings: Vec<Finding> = groups.iter().filter_map(|((end, _), jobs)| finding(ctx, *end, jobs)).collect();
-    findings.extend(failed_queries(ctx));
-    if run.application.ended_at.is_none() {
-        if run.application.last_event_at.is_none() {
-            return if findings.is_empty() {
-                Outcome::missing("any time in the log")
-            } else {
-                Outcome::Found(findings)
-            };
-        }
-        if run.issues.count(IssueCode::NoApplicationEnd) > 0 || run.issues.is_empty() {
-            findings.extend(no_end(ctx));
-        }
+    findings.extend(beyond::failed_queries(ctx));
+    findings.extend(beyond::open_jobs(ctx));
+    if findings.iter().all(|finding| finding.harm != Harm::Failure) {
+        findings.extend(beyond::driver_exit(ctx));
+    }
+    if findings.is_empty() && run.application.end().is_none() {
+        return Outcome::missing("any time in the log");
     }
     if findings.is_empty() && run.jobs.is_empty() && run.application.ended_at.is_none() {
         return Outcome::missing("jobs and the end of the application");
@@ -109,7 +107,7 @@ fn key_of(end: End, root: &RootCause) -> String {
 
 fn finding(ctx: &Context<'_>, end: End, jobs: &[FailedJob<'_>]) -> Option<Finding> {
     let (first, root, message) = jobs.first()?;
-    let name = job_name(ctx, first);
+    let name = job_called(ctx, first);
     let which = match jobs.len() {
         1 => format!("job {}", first.id),
         many => format!("{many} jobs (first job {})", first.id),
@@ -121,22 +119,19 @@ fn finding(ctx: &Context<'_>, end: End, jobs: &[FailedJob<'_>]) -> Option<Findin
         End::Failed => format!("{title} failed: {because}"),
         End::Cancelled => format!("{title} did not finish: {}", cancel_words(message)),
     };
-    let mut finding = Finding::new(Problem::JobFailure, 0.98, Subject::job(first.id).named(name), summary);
+    let mut finding = Finding::new(Problem::JobFailure, 0.98, job_subject(ctx, first), summary);
     finding.harm = match end {
         End::Failed => Harm::Failure,
         End::Cancelled => Harm::LostWork,
     };
-    finding.more_subjects =
-        jobs.iter().skip(1).map(|(job, ..)| Subject::job(job.id).named(job_name(ctx, job))).collect();
+    finding.more_subjects = jobs.iter().skip(1).map(|(job, ..)| job_subject(ctx, job)).collect();
     // The stage and the executor that ended it, so that the job's failure is told with its cause; of a cancelled job what
     // went down with it.
     for (job, root, message) in jobs {
         match end {
             End::Failed => {
                 finding.causes.insert(root.key());
-                finding
-                    .more_subjects
-                    .extend(failed_stages(ctx, job.id).map(|key| Subject::stage(key).named(ctx.stage_name(key))));
+                finding.more_subjects.extend(failed_stages(ctx, job.id).map(|key| ctx.stage_subject(key)));
                 if root.is("ExecutorLostFailure") {
                     finding.more_subjects.extend(lost_executor(message).map(|id| Subject::executor(&id)));
                 }
@@ -150,14 +145,12 @@ fn finding(ctx: &Context<'_>, end: End, jobs: &[FailedJob<'_>]) -> Option<Findin
     finding.because = Some(because).filter(|because| !because.is_empty());
     let lost = total(jobs.iter().map(|(job, ..)| time_of(ctx, job)));
     let core = total(jobs.iter().map(|(job, ..)| core_of(ctx, job.id)));
-    finding.evidence = vec![
-        Evidence::number(
-            if end == End::Failed { "failed_jobs_count" } else { "cancelled_jobs_count" },
-            jobs.len() as f64,
-            Unit::Count,
-        ),
-        Evidence::text("root_cause_class", root.class.clone()),
-    ];
+    finding.evidence = vec![Evidence::number(
+        if end == End::Failed { "failed_jobs_count" } else { "cancelled_jobs_count" },
+        jobs.len() as f64,
+        Unit::Count,
+    )];
+    finding.evidence.extend(root.evidence());
     if let Some(frame) = &root.frame {
         finding.evidence.push(Evidence::text(if frame.user { "user_frame" } else { "frame" }, frame.text.clone()));
     }
@@ -181,6 +174,18 @@ fn job_name(ctx: &Context<'_>, job: &Job) -> String {
         Some(ctx.stage_name(StageKey { stage_id: *last, attempt: 0 }).to_owned())
     });
     named.unwrap_or_default()
+}
+
+fn job_subject(ctx: &Context<'_>, job: &Job) -> Subject {
+    let name = job_name(ctx, job);
+    let label = naming::job_label(ctx.run, job, &name);
+    Subject::job(job.id).named(name).labelled(label)
+}
+
+/// What people call a job: its call site, or where that says nothing its SQL execution; empty when neither is known.
+fn job_called(ctx: &Context<'_>, job: &Job) -> String {
+    let name = job_name(ctx, job);
+    naming::job_label(ctx.run, job, &name).map_or(name, |label| naming::in_sentence(&label).to_owned())
 }
 
 fn cancel_words(message: &str) -> String {
@@ -226,7 +231,7 @@ fn went_down_with(ctx: &Context<'_>, job: &Job) -> Vec<Subject> {
         own.peek().is_some()
             && own.all(|failure| RootCause::of_failure(failure).message.starts_with("Filesystem closed"))
     };
-    let stages = stages.filter(closed).map(|key| Subject::stage(key).named(ctx.stage_name(key)));
+    let stages = stages.filter(closed).map(|key| ctx.stage_subject(key));
     executors.chain(stages).collect()
 }
 
@@ -285,108 +290,16 @@ fn advice(ctx: &Context<'_>, end: End, root: &RootCause, message: &str) -> Vec<A
     }
     let site =
         ctx.run.jobs.values().filter(|job| matches!(&job.result, Some(JobResult::Failed(text)) if text == message));
-    if let Some(name) = site.map(|job| job_name(ctx, job)).find(|name| !name.is_empty()) {
+    if let Some(name) = site.map(|job| job_called(ctx, job)).find(|name| !name.is_empty()) {
         all.push(Advice::text(format!("The action that started it: {name}.")));
     }
     all
 }
 
-/// SQL executions and streaming queries that failed without a failed job: in planning, or on the driver.
-fn failed_queries(ctx: &Context<'_>) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for (id, sql) in &ctx.run.sql_executions {
-        let Some(error) = sql.error_message.as_deref().filter(|error| !error.is_empty()) else { continue };
-        let job_tells = sql
-            .job_ids
-            .iter()
-            .any(|id| matches!(ctx.run.jobs.get(id).and_then(|job| job.result.as_ref()), Some(JobResult::Failed(_))));
-        let nested = sql.root_id.is_some_and(|root| {
-            root != *id && ctx.run.sql_executions.get(&root).is_some_and(|root| root.failed() == Some(true))
-        });
-        if job_tells || nested || end_of(error) != Some(End::Failed) {
-            continue;
-        }
-        let root = RootCause::of_text(error).unwrap_or_default();
-        let mut finding = Finding::new(
-            Problem::JobFailure,
-            0.95,
-            Subject::sql(*id, None).named(sql.description.clone()),
-            format!("SQL execution {id} failed on the driver: {}", root.sentence()),
-        );
-        finding.harm = Harm::Failure;
-        finding.because = Some(root.sentence());
-        finding.evidence = vec![Evidence::text("root_cause_class", root.class.clone())];
-        let lost = sql.duration().map_or(0, |duration| duration.0);
-        finding.savings = Savings {
-            wall_clock_ms: Some(lost),
-            core_ms: None,
-            how: format!("it ran {} before the end and gave no result", words::duration(lost as f64)),
-        };
-        finding.advice = advice(ctx, End::Failed, &root, error);
-        findings.push(finding);
-    }
-    for query in ctx.run.streaming_queries.values() {
-        let Some(exception) = query.exception.as_deref().filter(|text| !text.is_empty()) else { continue };
-        let root = RootCause::of_text(exception).unwrap_or_default();
-        let name = query.name.clone().unwrap_or_else(|| query.id.clone());
-        let mut finding = Finding::new(
-            Problem::JobFailure,
-            0.95,
-            Subject::streaming_query(&query.id).named(name.clone()),
-            format!("streaming query {name} ended with {}", root.sentence()),
-        );
-        finding.harm = Harm::Failure;
-        finding.because = Some(root.sentence());
-        finding.evidence = vec![Evidence::text("root_cause_class", root.class.clone())];
-        "what a stopped query costs is not in the log".clone_into(&mut finding.savings.how);
-        finding.advice = advice(ctx, End::Failed, &root, exception);
-        findings.push(finding);
-    }
-    findings
-}
-
-/// The log has no end of the application.
-fn no_end(ctx: &Context<'_>) -> Option<Finding> {
-    let run = ctx.run;
-    let in_progress = run.sources.iter().any(|source| source.path.trim_end_matches('/').ends_with(".inprogress"));
-    let truncated = run.sources.iter().any(|source| source.truncated);
-    let open: Vec<JobId> =
-        run.jobs.values().filter(|job| job.result.is_none() && job.completed_at.is_none()).map(|job| job.id).collect();
-    // Nothing was under way: the application may simply not have been stopped properly, or was taken between two jobs.
-    if in_progress && !truncated && open.is_empty() {
-        return None;
-    }
-    let doing = match open.as_slice() {
-        [] => "no job was running".to_owned(),
-        [one] => format!("job {one} was running"),
-        many => format!("{} jobs were running", many.len()),
-    };
-    let mut finding = Finding::new(
-        Problem::JobFailure,
-        if open.is_empty() { 0.2 } else { 0.3 },
-        Subject::run(),
-        format!(
-            "the log has no end of the application ({doing} at its end): it was still running when the log was taken, or the driver died"
-        ),
-    );
-    finding.more_subjects = open.iter().map(|&id| Subject::job(id)).collect();
-    finding.evidence = vec![Evidence::number("open_jobs_count", open.len() as f64, Unit::Count)];
-    if let Some(last) = run.application.last_event_at {
-        finding.evidence.push(Evidence::text("last_event_at", last.to_rfc3339()));
-    }
-    "whether anything was lost cannot be told from this log".clone_into(&mut finding.savings.how);
-    finding.advice = vec![Advice::text(
-        "What would tell: whether the application still runs at the cluster manager. If it does not, the driver was killed or \
-         crashed: its own log, or exit code 137 of its container, says whether it ran out of memory.",
-    )];
-    Some(finding)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{RunBuilder, START, check, outcome, run};
-    use emberscope_run::Timestamp;
+    use crate::testing::{RunBuilder, check, outcome, run};
 
     const ABORT: &str = "Job aborted due to stage failure: Task 3 in stage 0.0 failed 4 times, most recent failure: Lost task 3.3 \
         in stage 0.0 (TID 12) (h executor 1): java.lang.IllegalStateException: bad row\n\tat com.acme.Parse$.row(Parse.scala:8)\n\n\
@@ -451,27 +364,31 @@ mod tests {
     }
 
     #[test]
-    fn a_log_without_an_end_says_that_it_does_not_know() {
-        let builder = run()
-            .executor("1", 2)
-            .stage(0, |stage| {
-                stage.task(0).duration_ms(4_000);
-            })
-            .job(0, 0, None, None, &[0]);
-        let mut run = builder.build();
-        run.application.ended_at = None;
-        run.application.last_event_at = Some(Timestamp(START + 4_000));
-        let features = emberscope_extract::features::Features::of(&run);
-        let settings = crate::settings::Settings::of_run(&run);
-        let none = BTreeMap::new();
-        let Outcome::Found(findings) = (RULE.check)(&Context::new(&run, &features, &settings, &none)) else {
-            panic!("found")
-        };
-        assert_eq!(findings[0].harm, Harm::None);
-        assert!(findings[0].confidence < 0.5);
-        assert!(findings[0].summary.contains(
-            "(job 0 was running at its end): it was still running when the log was taken, or the driver died"
-        ));
+    fn a_cancelled_job_has_no_class_of_an_exception_as_evidence() {
+        let findings = check(&RULE, &ended_with("Job 0 cancelled because SparkContext was shut down"));
+        assert_eq!(
+            findings[0].evidence.iter().map(|fact| fact.feature.as_str()).collect::<Vec<_>>(),
+            ["cancelled_jobs_count"]
+        );
+    }
+
+    #[test]
+    fn a_job_of_a_foreign_call_site_is_called_by_its_query_and_keeps_its_name() {
+        let builder = ended_with(ABORT).sql(5, crate::testing::node("Range")).with(|run| {
+            run.sql_executions.values_mut().for_each(|sql| "count at job.py:31".clone_into(&mut sql.description));
+            for job in run.jobs.values_mut() {
+                job.name = Some("parquet at NativeMethodAccessorImpl.java:0".to_owned());
+                job.sql_execution_id = Some(emberscope_run::SqlExecutionId(5));
+            }
+        });
+        let findings = check(&RULE, &builder);
+        assert!(
+            findings[0].summary.starts_with("job 0 (SQL 5: count at job.py:31) failed: "),
+            "{}",
+            findings[0].summary
+        );
+        assert_eq!(findings[0].subject.label.as_deref(), Some("SQL 5: count at job.py:31"));
+        assert_eq!(findings[0].subject.name.as_deref(), Some("parquet at NativeMethodAccessorImpl.java:0"));
     }
 
     #[test]

@@ -78,7 +78,7 @@ fn finding(ctx: &Context<'_>, cause: &Cause) -> Option<Finding> {
     let mut finding = Finding::new(
         Problem::TaskFailures,
         0.95,
-        Subject::stage(first.stage).named(ctx.stage_name(first.stage)),
+        ctx.stage_subject(first.stage),
         format!(
             "{attempts} {place} with {}{}{}",
             root_words(cause),
@@ -87,11 +87,8 @@ fn finding(ctx: &Context<'_>, cause: &Cause) -> Option<Finding> {
         ),
     );
     finding.subject.partition = (count == 1 || partitions_of(cause) == 1).then_some(first.first.1);
-    finding.more_subjects = stages
-        .iter()
-        .filter(|&&key| key != first.stage)
-        .map(|&key| Subject::stage(key).named(ctx.stage_name(key)))
-        .collect();
+    finding.more_subjects =
+        stages.iter().filter(|&&key| key != first.stage).map(|&key| ctx.stage_subject(key)).collect();
     if cause.kind == TaskEndKind::ExecutorLostFailure {
         let lost: BTreeSet<_> = cause.groups.iter().filter_map(|group| group.executor.clone()).collect();
         finding.more_subjects.extend(lost.iter().map(Subject::executor));
@@ -102,8 +99,8 @@ fn finding(ctx: &Context<'_>, cause: &Cause) -> Option<Finding> {
     finding.evidence = vec![
         Evidence::number("failed_tasks_count", count as f64, Unit::Count),
         Evidence::number("wasted_task_time_ms", loss.core_ms, Unit::Ms),
-        Evidence::text("root_cause_class", cause.root.class.clone()),
     ];
+    finding.evidence.extend(cause.root.evidence());
     if let Some(frame) = &cause.root.frame {
         finding.evidence.push(Evidence::text(if frame.user { "user_frame" } else { "frame" }, frame.text.clone()));
     }
