@@ -3,11 +3,18 @@
 //! Task ends are nine tenths of a log and hold some seventy numbers each; a general deserializer spends its time on
 //! what is thrown away. Skipped parts are checked for balanced brackets and closed strings only.
 
+mod text;
+mod words;
+
 use std::borrow::Cow;
 use std::fmt;
 
 use compact_str::CompactString;
 use memchr::memchr2;
+
+pub(super) use text::cut;
+use text::unescape;
+use words::{POWERS_OF_TEN, begins, leading_digits, quotes_and_escapes};
 
 /// Nesting that is entered; skipping is not recursive and needs no bound.
 const MAX_DEPTH: u32 = 700;
@@ -425,93 +432,6 @@ impl<'a> Json<'a> {
         self.at = start;
         self.error("an object or array is not closed")
     }
-}
-
-/// Whether a text begins with a name, by words of eight bytes: names are of some ten to thirty bytes, for which a call of the
-/// general comparison costs more than comparing.
-#[inline]
-fn begins(text: &[u8], name: &[u8]) -> bool {
-    let Some(text) = text.get(..name.len()) else { return false };
-    let (Some(last), Some(of_text)) = (name.last_chunk::<8>(), text.last_chunk::<8>()) else { return text == name };
-    let ((words, _), (of_texts, _)) = (name.as_chunks::<8>(), text.as_chunks::<8>());
-    words.iter().zip(of_texts).all(|(word, of_text)| word == of_text) && last == of_text
-}
-
-const POWERS_OF_TEN: [u64; 9] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
-
-/// The number that the digits at the beginning of a word make, and how many they are (after Lemire, "Quickly parsing eight
-/// digits", 2022).
-#[inline]
-fn leading_digits(word: u64) -> (u64, usize) {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    let digits = word ^ (ONES * 0x30);
-    // The first byte above 9 is marked; marks behind it may be wrong.
-    let others = (digits.wrapping_add(ONES * 0x06) | digits) & (ONES * 0xf0);
-    let count = others.trailing_zeros() as usize / 8;
-    if count == 0 {
-        return (0, 0);
-    }
-    let tens = (digits << (64 - 8 * count)).wrapping_mul(10 * 256 + 1) >> 8;
-    let hundreds = (tens & 0x00ff_00ff_00ff_00ff).wrapping_mul(100 * 65_536 + 1) >> 16;
-    let all = (hundreds & 0x0000_ffff_0000_ffff).wrapping_mul((10_000 << 32) + 1) >> 32;
-    (all, count)
-}
-
-/// The top bit of the first byte of a word that is a quote (0x22) or a backslash (0x5c), and perhaps of later ones; 0 when none is.
-/// (Zero-byte test after Mycroft, 1987: false marks come only above a true one.)
-fn quotes_and_escapes(word: u64) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    let zero_bytes = |word: u64| word.wrapping_sub(ONES) & !word & (ONES << 7);
-    zero_bytes(word ^ (ONES * 0x22)) | zero_bytes(word ^ (ONES * 0x5c))
-}
-
-/// At most `max` bytes of a text, cut at a character.
-pub(super) fn cut(text: &str, max: usize) -> String {
-    text.get(..text.floor_char_boundary(max)).unwrap_or_default().to_owned()
-}
-
-fn unescape(raw: &[u8]) -> String {
-    let mut out = Vec::with_capacity(raw.len());
-    let mut rest = raw;
-    while let Some(at) = memchr::memchr(b'\\', rest) {
-        out.extend_from_slice(rest.get(..at).unwrap_or_default());
-        let escape = rest.get(at + 1).copied();
-        rest = rest.get(at + 2..).unwrap_or_default();
-        match escape {
-            Some(b'n') => out.push(b'\n'),
-            Some(b't') => out.push(b'\t'),
-            Some(b'r') => out.push(b'\r'),
-            Some(b'b') => out.push(8),
-            Some(b'f') => out.push(12),
-            Some(b'u') => {
-                let mut utf8 = [0; 4];
-                out.extend_from_slice(unicode_escape(&mut rest).encode_utf8(&mut utf8).as_bytes());
-            }
-            Some(other) => out.push(other),
-            None => {}
-        }
-    }
-    out.extend_from_slice(rest);
-    String::from_utf8(out).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
-}
-
-/// The character behind `\u`, with the second half of a surrogate pair; U+FFFD where there is none.
-fn unicode_escape(rest: &mut &[u8]) -> char {
-    let four = |bytes: &[u8]| {
-        let digits = std::str::from_utf8(bytes.get(..4)?).ok()?;
-        u32::from_str_radix(digits, 16).ok()
-    };
-    let Some(first) = four(rest) else { return char::REPLACEMENT_CHARACTER };
-    *rest = rest.get(4..).unwrap_or_default();
-    if (0xd800..0xdc00).contains(&first)
-        && let Some(second) = rest.strip_prefix(b"\\u").and_then(four)
-        && (0xdc00..0xe000).contains(&second)
-    {
-        *rest = rest.get(6..).unwrap_or_default();
-        return char::from_u32(0x1_0000 + ((first - 0xd800) << 10) + (second - 0xdc00))
-            .unwrap_or(char::REPLACEMENT_CHARACTER);
-    }
-    char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER)
 }
 
 #[cfg(test)]
