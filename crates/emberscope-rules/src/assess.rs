@@ -1,5 +1,6 @@
 //! Runs the rules over a run, tells consequences with their cause, sets severities and ranks.
 
+mod budget;
 mod fold;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,8 @@ use crate::settings::Settings;
 const WARNING_SHARE: f64 = 0.05;
 /// Share from which a finding is critical: a quarter of the run. First set by judgement, to be calibrated on labelled runs.
 const CRITICAL_SHARE: f64 = 0.25;
+/// Confidence from which a finding may be more than an info: what is more likely wrong than right is no warning.
+const LEAST_CONFIDENCE: f64 = 0.5;
 
 /// Which rules run, and with which thresholds.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -53,7 +56,7 @@ pub struct Skipped {
 /// What the rules say of a run.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Assessment {
-    /// The findings, the one that saves most wall-clock time first.
+    /// The findings in the order of [`rank`].
     pub findings: Vec<Finding>,
     /// The rules that could not look.
     pub skipped: Vec<Skipped>,
@@ -85,14 +88,23 @@ pub fn assess(run: &Run, features: &Features, config: &DetectorConfig) -> Assess
         if let (Some(saved), Some(wall)) = (&mut finding.savings.wall_clock_ms, wall_clock) {
             *saved = wall.min(*saved);
         }
+    }
+    // Consequences first: what is told with its cause takes no part of a stage's time for itself.
+    let mut findings = rank(fold::fold_consequences(assessment.findings));
+    budget::share_out(&mut findings, features);
+    for finding in &mut findings {
         finding.severity = severity(finding, wall_clock);
     }
-    assessment.findings = rank(fold::fold_consequences(assessment.findings));
+    assessment.findings = rank(findings);
     assessment
 }
 
-/// The severity of a finding from the share of wall-clock time that mending it saves, and from harm.
+/// The severity of a finding from the share of wall-clock time that mending it saves, and from harm. One that is less than
+/// half sure is an info, whatever it would save.
 fn severity(finding: &Finding, wall_clock_ms: Option<u64>) -> Severity {
+    if !surely(finding) {
+        return Severity::Info;
+    }
     let by_share = match (finding.savings.wall_clock_ms, wall_clock_ms) {
         (Some(saved), Some(wall)) if wall > 0 => {
             let share = saved as f64 / wall as f64;
@@ -114,13 +126,18 @@ fn severity(finding: &Finding, wall_clock_ms: Option<u64>) -> Severity {
     by_share.max(by_harm)
 }
 
-/// The finding that would save most wall-clock time first; at equal savings the more severe, the surer, then by name.
+/// Whether a finding is at least as likely right as wrong; NaN is not.
+fn surely(finding: &Finding) -> bool {
+    finding.confidence >= LEAST_CONFIDENCE
+}
+
+/// The finding that would save most wall-clock time first, whatever it is: a failed run is told by the verdict, by severity
+/// and by harm, and its findings stand where their time puts them. A saving that is not known comes after those that are; at
+/// equal savings the more severe, the surer, then by name.
 pub fn rank(mut findings: Vec<Finding>) -> Vec<Finding> {
     findings.sort_by(|a, b| {
-        let failed = |finding: &Finding| finding.harm == Harm::Failure;
-        failed(b)
-            .cmp(&failed(a))
-            .then(b.savings.wall_clock_ms.unwrap_or(0).cmp(&a.savings.wall_clock_ms.unwrap_or(0)))
+        // `None` is less than any time.
+        (b.savings.wall_clock_ms.cmp(&a.savings.wall_clock_ms))
             .then(b.severity.cmp(&a.severity))
             .then(b.confidence.total_cmp(&a.confidence))
             .then(a.problem.cmp(&b.problem))

@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use crate::problem::Problem;
 
-/// How bad a finding is, by the share of wall-clock time at stake and by harm.
+/// How bad a finding is, by the share of wall-clock time at stake and by harm. A finding that is less than 50 % sure is an
+/// [`Severity::Info`] whatever is at stake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
@@ -334,6 +335,10 @@ pub struct Finding {
     /// where no failure is told.
     #[serde(skip)]
     pub causes: BTreeSet<String>,
+    /// The wall-clock time in ms that the saving takes from each stage attempt, so that findings on one stage can be kept from
+    /// saving more than it takes. Empty where the saving is that of the first subject's stage, or not the time of stages.
+    #[serde(skip)]
+    pub charged: BTreeMap<StageKey, f64>,
 }
 
 impl Finding {
@@ -354,6 +359,7 @@ impl Finding {
             consequences: Vec::new(),
             harm: Harm::None,
             causes: BTreeSet::new(),
+            charged: BTreeMap::new(),
         }
     }
 

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use emberscope_run::{NULL, Run, StageAttempt, StageKey, TaskColumn, TaskStatus, Timestamp};
 
+use super::slots::Slots;
+
 /// A time in which a job was running and no task was, or no job was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gap {
@@ -31,6 +33,9 @@ pub struct Timeline {
     pub busy_ms: u64,
     /// Task-milliseconds: the sum of all tasks' durations.
     pub task_ms: u64,
+    /// Core-milliseconds in which tasks ran: tasks at a time, but no more than there were slots, times `spark.task.cpus`. As
+    /// `task_ms` times that where the slots are not known.
+    pub core_ms: u64,
     /// The most tasks that ran at once.
     pub peak_tasks: u64,
     /// Launch of the first task.
@@ -50,6 +55,13 @@ const PARTS: u128 = 1 << 40;
 impl Timeline {
     /// The timeline of a run.
     pub fn of(run: &Run) -> Self {
+        Self::with_slots(run, &Slots::of(run))
+    }
+
+    /// The same for slots that are known already.
+    pub(super) fn with_slots(run: &Run, slots: &Slots) -> Self {
+        let cpus = run.environment.spark.integer("spark.task.cpus").ok().flatten().unwrap_or(1).max(1) as u64;
+        let slots = slots.known().then_some(slots);
         let edges = Edges::of(run);
         let mut timeline = Self { task_ms: edges.task_ms, ..Self::default() };
         let mut running = vec![0_u64; edges.stages.len()];
@@ -71,6 +83,13 @@ impl Timeline {
                     timeline.gaps.push(Gap { from, to, next_stage: Some(edges.stages[stage]), previous_stage });
                 } else {
                     timeline.busy_ms += step;
+                    let at_once = slots.map_or(tasks, |slots| {
+                        // Of executors that come or go in between, those that were there for the whole time.
+                        let there = |at| slots.at(Timestamp(at)).unwrap_or(0);
+                        tasks.min(there(before).min(there(at - 1)))
+                    });
+                    let used = step.saturating_mul(at_once).saturating_mul(cpus);
+                    timeline.core_ms = timeline.core_ms.saturating_add(used);
                     share += u128::from(step) * PARTS / open.max(1);
                 }
             }

@@ -2,6 +2,7 @@
 
 use emberscope_run::PlanNode;
 
+use super::scan::split_top;
 use super::{Operator, Scan, canonical, operator};
 
 /// A description without what differs between two plannings of one query: expression ids, plan ids, addresses.
@@ -70,8 +71,8 @@ pub(crate) struct Part<'a> {
 pub(crate) enum Likeness {
     /// Every node has the same description but for ids.
     Same,
-    /// The same data, filters, joins and grouping keys. The columns that are read, projected and aggregated may differ:
-    /// Spark leaves out of a plan what its action does not need.
+    /// The same data, filters, joins, grouping keys and computed columns. The columns that are read and handed on, and the
+    /// functions of aggregates, may differ: Spark leaves out of a plan what its action does not need.
     Shape,
 }
 
@@ -83,6 +84,11 @@ fn essence(node: &PlanNode, likeness: Likeness) -> Option<(String, String)> {
     }
     let description = normalised(&node.description);
     Some(match operator(node) {
+        // A column that is computed (`(id % 2) AS key`) is part of what is grouped, joined or put out by it.
+        Operator::PassThrough if name == "Project" => {
+            let computed = computed_columns(&description)?;
+            (name.to_owned(), computed)
+        }
         Operator::PassThrough if !matches!(name, "Window" | "MapElements") => return None,
         Operator::Scan => {
             let scan = Scan { node };
@@ -96,6 +102,24 @@ fn essence(node: &PlanNode, likeness: Likeness) -> Option<(String, String)> {
         }
         _ => (name.to_owned(), description),
     })
+}
+
+/// The computed columns of a projection, in one order; `None` where it only hands columns on.
+fn computed_columns(description: &str) -> Option<String> {
+    let (_, list) = description.split_once('[')?;
+    let list = list.rsplit_once(']').map_or(list, |(list, _)| list);
+    let mut computed: Vec<&str> = split_top(list)
+        .map(str::trim)
+        .filter(|column| {
+            let value = column.rsplit_once(" AS ").map_or(*column, |(value, _)| value);
+            // A plain column, whatever it is called then; Spark writes literals without brackets.
+            let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '$' | '`' | '#');
+            let literal = value.starts_with(|c: char| c.is_ascii_digit() || c == '-') || column.len() > value.len() && value == "null";
+            literal || !value.chars().all(plain)
+        })
+        .collect();
+    computed.sort_unstable();
+    (!computed.is_empty()).then(|| computed.join("\n"))
 }
 
 /// The parts of a plan, each node with all below it, in post-order. Nothing below a cached table or a reused exchange is

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use emberscope_run::{PlanNode, SqlExecutionId, Unit};
+use emberscope_run::{PlanNode, SqlExecutionId, StageKey, Unit};
 
 use crate::finding::{Advice, Evidence, Finding, Savings, Subject};
 use crate::plan::{self, Cost, Join, Operator, Plan, Side, SqlStages};
@@ -69,6 +69,7 @@ struct Missed<'a> {
     sort_ms: f64,
     shuffle_ms: f64,
     rows: f64,
+    stages: BTreeSet<StageKey>,
     cost: Cost,
     saved: Cost,
 }
@@ -157,6 +158,7 @@ fn measure<'a>(
         sort_ms,
         shuffle_ms,
         rows,
+        stages: ran,
         cost,
         saved,
     })
@@ -248,6 +250,9 @@ fn finding(ctx: &Context<'_>, mut group: Vec<Missed<'_>>) -> Option<Finding> {
             if group.len() > 1 { format!("; and so for {} joins", group.len()) } else { String::new() },
         ),
     };
+    for found in &group {
+        SqlStages::charge(ctx, &mut finding, &found.stages, found.saved.wall_ms);
+    }
     finding.advice = advice(ctx, first);
     Some(finding)
 }

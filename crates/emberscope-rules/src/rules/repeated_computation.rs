@@ -178,6 +178,9 @@ fn plan_finding(ctx: &Context<'_>, group: &[Computed<'_>], likeness: Likeness) -
     plan::more_subjects(&mut finding, group.iter().skip(1).map(subject));
     let each = saved.wall_ms / (group.len() - 1).max(1) as f64;
     finding.savings = savings(saved, group.len(), each, "executions");
+    for computed in group.iter().skip(1) {
+        SqlStages::charge(ctx, &mut finding, &computed.stages, each);
+    }
     finding.advice = vec![
         Advice::text(format!(
             "Cache the DataFrame that ends in this {top} once (`df.cache()`, `CACHE TABLE`) before the {} executions that start \
@@ -328,6 +331,7 @@ fn rdd_finding(ctx: &Context<'_>, rdd: &RddInfo, saved: Cost, keys: &[StageKey])
     plan::more_subjects(&mut finding, keys.iter().map(|&key| ctx.stage_subject(key)));
     let each = saved.wall_ms / (keys.len() - 1).max(1) as f64;
     finding.savings = savings(saved, keys.len(), each, "stages");
+    finding.charged = keys.iter().skip(1).map(|&key| (key, each)).collect();
     let python = keys
         .iter()
         .filter_map(|key| ctx.run.stages.get(key))
