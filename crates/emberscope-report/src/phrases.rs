@@ -11,6 +11,8 @@ const SUBJECTS: usize = 6;
 /// A run that loses less than this, or less than this share of its time, to its costliest finding loses little.
 const LITTLE_MS: u64 = 1_000;
 const LITTLE_SHARE: f64 = 0.01;
+/// Confidence from which a finding is more likely right than wrong.
+const LIKELY: f64 = 0.5;
 /// Longest name of a subject, in characters: a SQL execution may be called by its whole statement.
 const NAME: usize = 120;
 
@@ -95,7 +97,9 @@ pub(crate) fn work(diagnosis: &Diagnosis) -> String {
 pub(crate) fn verdict(diagnosis: &Diagnosis) -> String {
     let run = &diagnosis.run;
     let counts = &diagnosis.counts;
-    let Some(first) = diagnosis.findings.first() else {
+    // A guess is no headline.
+    let likely = diagnosis.findings.iter().find(|finding| finding.confidence >= LIKELY);
+    let Some(first) = likely.or(diagnosis.findings.first()) else {
         let looked = counts.detectors.saturating_sub(counts.skipped);
         if run.tasks.ended == 0 {
             return format!(

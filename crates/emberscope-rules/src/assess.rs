@@ -8,11 +8,11 @@ mod tests;
 use std::collections::BTreeMap;
 
 use emberscope_extract::features::Features;
-use emberscope_run::Run;
+use emberscope_run::{ImportIssue, IssueCode, IssueSeverity, Run};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::finding::{Finding, Harm, Severity};
+use crate::finding::{Evidence, Finding, Harm, Severity};
 use crate::problem::Problem;
 use crate::rule::{Context, Outcome};
 use crate::rules::RULES;
@@ -25,6 +25,11 @@ const WARNING_SHARE: f64 = 0.05;
 const CRITICAL_SHARE: f64 = 0.25;
 /// Confidence from which a finding may be more than an info: what is more likely wrong than right is no warning.
 const LEAST_CONFIDENCE: f64 = 0.5;
+
+/// Problems that are seen by what is not in the log: a time without tasks, cores without work.
+const SEEN_BY_ABSENCE: &[Problem] = &[Problem::DriverBottleneck, Problem::IdleCores, Problem::SlowStart];
+/// Confidence of such a finding at most where events of the log are lost: what is absent may have been there.
+const CONFIDENCE_AFTER_LOSS: f64 = 0.4;
 
 /// Which rules run, and with which thresholds.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -82,6 +87,9 @@ pub fn assess(run: &Run, features: &Features, config: &DetectorConfig) -> Assess
             })),
         }
     }
+    if let Some(lost) = lost_events(run) {
+        assessment.findings.iter_mut().for_each(|finding| doubt(finding, &lost));
+    }
     let wall_clock = features.application.wall_clock_ms;
     for finding in &mut assessment.findings {
         // A first estimate can be over the whole; nobody saves more than the run took.
@@ -97,6 +105,24 @@ pub fn assess(run: &Run, features: &Features, config: &DetectorConfig) -> Assess
     }
     assessment.findings = rank(findings);
     assessment
+}
+
+/// What of a log's inside is lost, in words (`corrupt-stream x 4`); `None` when nothing is known to be. A log that ends early
+/// has lost nothing inside.
+fn lost_events(run: &Run) -> Option<String> {
+    let lost = |issue: &&ImportIssue| issue.severity == IssueSeverity::Error || issue.code == IssueCode::DroppedEvents;
+    let told: Vec<String> =
+        run.issues.iter().filter(lost).map(|issue| format!("{} x {}", issue.code.name(), issue.count)).collect();
+    (!told.is_empty()).then(|| told.join(", "))
+}
+
+/// Lowers the confidence of a finding that rests on what is not in a log of which events are lost.
+fn doubt(finding: &mut Finding, lost: &str) {
+    if SEEN_BY_ABSENCE.contains(&finding.problem) && finding.confidence > CONFIDENCE_AFTER_LOSS {
+        finding.confidence = CONFIDENCE_AFTER_LOSS;
+        finding.evidence.push(Evidence::text("events_lost", lost));
+        finding.summary.push_str("; but events of this log are lost, and tasks may have run then");
+    }
 }
 
 /// The severity of a finding from the share of wall-clock time that mending it saves, and from harm. One that is less than

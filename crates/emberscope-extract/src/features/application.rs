@@ -66,6 +66,7 @@ impl ApplicationSummary {
                 .first_launch
                 .zip(timeline.last_finish)
                 .and_then(|(from, to)| slots.most(from, to))
+                .or_else(|| stages.values().filter_map(|stage| stage.slots).max())
                 .filter(|&slots| slots > 0),
             ..Self::default()
         };

@@ -59,11 +59,6 @@ impl Slots {
     pub(super) fn most(&self, from: Timestamp, to: Timestamp) -> Option<u64> {
         std::iter::once(from).chain(self.added.between(from, to)).filter_map(|at| self.at(at)).max()
     }
-
-    /// Whether any executor says its cores.
-    pub(super) fn known(&self) -> bool {
-        !self.added.at.is_empty()
-    }
 }
 
 /// What came up to a time: how many, and how much in all.

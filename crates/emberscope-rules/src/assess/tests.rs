@@ -1,6 +1,6 @@
 //! Severity, rank and folding, on findings made by hand and on a run with a whole chain.
 
-use emberscope_run::{ExecutorId, JobId, JobResult, StageId, StageKey, TaskEndKind, TaskStatus};
+use emberscope_run::{ExecutorId, IssueCode, JobId, JobResult, StageId, StageKey, TaskEndKind, TaskStatus};
 
 use super::fold::fold_consequences;
 use super::*;
@@ -245,6 +245,34 @@ fn a_whole_chain_is_one_finding_that_begins_with_the_failed_job() {
     assert_eq!(told, [Problem::JobFailure, Problem::TaskFailures, Problem::StageRetry, Problem::ExecutorLoss]);
     // The job ran 15 s and gave nothing: the largest of the losses, and not their sum.
     assert_eq!(finding.savings.wall_clock_ms, Some(15_000));
+}
+
+#[test]
+fn a_time_without_tasks_is_no_warning_where_events_are_lost() {
+    // 30 s of tasks, 30 s of nothing, 30 s of tasks.
+    let gap = |issue: Option<IssueCode>| {
+        let stage = |builder: crate::testing::RunBuilder, id| {
+            builder.stage(id, |stage| {
+                stage.task(0).duration_ms(30_000);
+            })
+        };
+        let builder = stage(stage(run().executor("1", 1), 0).idle(30_000), 1);
+        let run = builder.with(|run| {
+            if let Some(code) = issue {
+                run.issues.add(code, || None, String::new);
+            }
+        });
+        let run = run.build();
+        let config = DetectorConfig { only: vec![Problem::DriverBottleneck], ..DetectorConfig::default() };
+        let findings = assess(&run, &Features::of(&run), &config).findings;
+        (findings[0].severity, findings[0].confidence < 0.5, findings[0].summary.contains("events of this log are lost"))
+    };
+    assert_eq!(gap(None), (Severity::Critical, false, false));
+    for lost in [IssueCode::CorruptStream, IssueCode::MissingPart, IssueCode::DroppedEvents] {
+        assert_eq!(gap(Some(lost)), (Severity::Info, true, true), "{}", lost.name());
+    }
+    // A log that was cut at its end has lost nothing before it.
+    assert_eq!(gap(Some(IssueCode::CutLine)), (Severity::Critical, false, false));
 }
 
 #[test]

@@ -153,7 +153,11 @@ fn finding(ctx: &Context<'_>, kind: MemoryKind, deaths: &Deaths<'_>) -> Option<F
         Problem::ExecutorOom,
         confidence(kind, contained),
         Subject::executor(first),
-        format!("{whom} {}{with}", if contained { what_happened(kind) } else { killed::what_happened(kind) }),
+        if contained {
+            format!("{whom} {}{with}", what_happened(kind))
+        } else {
+            format!("{whom} {}{with}; {}", killed::what_happened(kind), killed::DOUBT)
+        },
     );
     finding.more_subjects = ids.iter().skip(1).map(|id| Subject::executor(id)).collect();
     finding.more_subjects.extend(stages.iter().map(|&key| ctx.stage_subject(key)));

@@ -255,7 +255,7 @@ mod tests {
     fn a_number_that_the_program_gave_is_to_be_changed_in_the_program() {
         let builder = of_exchange("Exchange | Exchange hashpartitioning(user_id#3L, 8), REPARTITION_BY_NUM, [plan_id=7]");
         let advice = &check(&RULE, &builder)[0].advice[0];
-        assert!(advice.text.contains("repartition(8) in the code: write repartition(27)"), "{}", advice.text);
+        assert!(advice.text.contains("repartition(8) in the code: write 27 in place of 8."), "{}", advice.text);
         assert_eq!(advice.config, BTreeMap::new());
     }
 

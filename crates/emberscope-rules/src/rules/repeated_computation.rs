@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use emberscope_run::{PlanNode, RddId, RddInfo, SqlExecutionId, StageAttempt, StageKey, Unit};
 
 use crate::finding::{Advice, Evidence, Finding, Savings, Subject};
+use crate::naming;
 use crate::plan::{self, Cost, Likeness, Part, Plan, SqlStages};
 use crate::problem::Problem;
 use crate::rule::{Context, Outcome, Rule, Threshold};
@@ -309,7 +310,8 @@ fn rdd_finding(ctx: &Context<'_>, rdd: &RddInfo, saved: Cost, keys: &[StageKey])
         .as_deref()
         .filter(|site| !site.is_empty())
         .map_or_else(String::new, |site| format!(", made by {site}"));
-    let mut subject = Subject::rdd(rdd.id).named(rdd.name.as_str());
+    let name = naming::rdd(ctx.run, rdd.id);
+    let mut subject = Subject::rdd(rdd.id).named(name.as_str());
     subject.stage_id = keys.first().map(|key| key.stage_id.0);
     let growing = lineage_grows(ctx, keys);
     let mut finding = Finding::new(
@@ -320,7 +322,7 @@ fn rdd_finding(ctx: &Context<'_>, rdd: &RddInfo, saved: Cost, keys: &[StageKey])
             "{} stages computed RDD {} ({}{callsite}) anew, and it is not cached{}",
             keys.len(),
             rdd.id,
-            rdd.name,
+            name,
             if growing { "; its lineage grows from one to the next" } else { "" },
         ),
     );
@@ -347,7 +349,7 @@ fn rdd_finding(ctx: &Context<'_>, rdd: &RddInfo, saved: Cost, keys: &[StageKey])
     finding.advice = vec![Advice::text(format!(
         "Keep the RDD: `persist(StorageLevel.MEMORY_AND_DISK)` on RDD {} ({}{callsite}) before the first action that uses it, \
          `unpersist()` after the last.",
-        rdd.id, rdd.name,
+        rdd.id, name,
     ))];
     if growing {
         finding.advice.push(Advice::text(

@@ -170,9 +170,9 @@ pub(crate) fn more(ctx: &Context<'_>, stage: &StageSummary, wanted: u64, why: &s
         DataSource::SqlShuffle => match shuffle::origin(ctx, stage) {
             Origin::Number(number) => Advice::text(format!(
                 "{head} The stage reads a shuffle that the program asked for with a number of its own, repartition({number}) in the \
-                 code: write repartition({wanted}) there, or leave the number out. No setting changes it."
+                 code: write {wanted} in place of {number}. No setting changes it."
             )),
-            _ => more_sql_shuffle(settings, tasks, wanted, each, &head),
+            origin => more_sql_shuffle(settings, tasks, wanted, each, &head, origin == Origin::Rebalance),
         },
         DataSource::SqlSinglePartition => Advice::text(
             "The plan sends all rows to one partition: a window without PARTITION BY, a global sort or limit over many rows, \
@@ -211,8 +211,23 @@ pub(crate) fn more(ctx: &Context<'_>, stage: &StageSummary, wanted: u64, why: &s
     }
 }
 
-fn more_sql_shuffle(settings: &Settings<'_>, tasks: u64, wanted: u64, each: f64, head: &str) -> Advice {
+fn more_sql_shuffle(
+    settings: &Settings<'_>,
+    tasks: u64,
+    wanted: u64,
+    each: f64,
+    head: &str,
+    rebalance: bool,
+) -> Advice {
     let adaptive = Adaptive::of(settings);
+    if rebalance && adaptive.enabled && each > 0.0 && each < adaptive.advisory {
+        let advice = Advice::text(format!(
+            "{head} The stage reads a rebalanced shuffle (a REBALANCE hint), which adaptive execution splits and merges towards \
+             {} each.",
+            words::bytes(adaptive.advisory)
+        ));
+        return set_new(advice, settings, "spark.sql.adaptive.advisoryPartitionSizeInBytes", &mib(each));
+    }
     let coalesced = adaptive.coalesces && adaptive.initial.is_some_and(|initial| (tasks as i64) < initial);
     if !coalesced {
         let key = if adaptive.enabled

@@ -15,17 +15,14 @@ pub(super) fn in_container(ctx: &Context<'_>, kind: MemoryKind, reason: &str) ->
         || ["container", "oomkilled", "oom killed", "oom-kill", "pod "].iter().any(|word| text.contains(word))
 }
 
+/// What the log does not say of such an end.
+pub(super) const DOUBT: &str = "whether the host had run out of memory is not in the log";
+
 /// What happened to it, without a container.
 pub(super) fn what_happened(kind: MemoryKind) -> &'static str {
     match kind {
-        MemoryKind::Terminated => {
-            "was told to end from outside (exit code 143, SIGTERM) while it had work; whether memory had to do with it is not \
-             in the log"
-        }
-        _ => {
-            "was killed from outside (exit code 137, SIGKILL), as the kernel does when the host has no memory left; whether \
-             that was it is not in the log"
-        }
+        MemoryKind::Terminated => "was told to end from outside (exit code 143, SIGTERM) while it had work",
+        _ => "was killed from outside (exit code 137, SIGKILL)",
     }
 }
 
