@@ -17,6 +17,7 @@ use crate::problem::Problem;
 use crate::rule::{Context, Outcome};
 use crate::rules::RULES;
 use crate::settings::Settings;
+use crate::words;
 
 /// Share of the run's wall-clock time at stake from which a finding is a warning. Below 5 % a rerun of the same job
 /// varies as much: first set by judgement, to be calibrated on labelled runs.
@@ -102,6 +103,7 @@ pub fn assess(run: &Run, features: &Features, config: &DetectorConfig) -> Assess
     budget::share_out(&mut findings, features);
     for finding in &mut findings {
         finding.severity = severity(finding, wall_clock);
+        finding.confidence = words::rounded(finding.confidence);
     }
     assessment.findings = rank(findings);
     assessment

@@ -4,6 +4,7 @@ use emberscope_run::PlanNode;
 
 use super::scan::split_top;
 use super::{Operator, Scan, canonical, operator};
+use crate::support::total;
 
 /// A description without what differs between two plannings of one query: expression ids, plan ids, addresses.
 pub(crate) fn normalised(description: &str) -> String {
@@ -114,7 +115,8 @@ fn computed_columns(description: &str) -> Option<String> {
             let value = column.rsplit_once(" AS ").map_or(*column, |(value, _)| value);
             // A plain column, whatever it is called then; Spark writes literals without brackets.
             let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '$' | '`' | '#');
-            let literal = value.starts_with(|c: char| c.is_ascii_digit() || c == '-') || column.len() > value.len() && value == "null";
+            let literal = value.starts_with(|c: char| c.is_ascii_digit() || c == '-')
+                || column.len() > value.len() && value == "null";
             literal || !value.chars().all(plain)
         })
         .collect();
@@ -171,7 +173,7 @@ fn join_parts<'a>(node: &'a PlanNode, below: &[Part<'a>], likeness: Likeness) ->
         node,
         signature: hash.0,
         parent: None,
-        nodes: 1 + below.iter().map(|part| part.nodes).sum::<u64>(),
+        nodes: total(below.iter().map(|part| part.nodes)).saturating_add(1),
         computes: work || below.iter().any(|part| part.computes),
         comparable: identifies_data(node)
             && operator(node) != Operator::CachedScan

@@ -117,12 +117,15 @@ fn the_shape_of_a_plan_forgets_columns_and_functions_and_keeps_keys_and_filters(
 fn computed_columns_with_other_literals_are_other_computations() {
     // What `groupBy(id % n)` plans: the key is a column of the projection, and the aggregate only names it.
     let plan = |column: &str| {
-        let projected = node(&format!("Project | Project [id#0L, {column} AS key#2L]")).over(node("Range | Range (0, 10)"));
+        let projected =
+            node(&format!("Project | Project [id#0L, {column} AS key#2L]")).over(node("Range | Range (0, 10)"));
         let grouped = |name: &str| node(&format!("{name} | {name}(keys=[key#2L], functions=[sum(id#0L)])"));
-        let exchanged = node("Exchange | Exchange hashpartitioning(key#2L, 4)").over(grouped("HashAggregate").over(projected));
+        let exchanged =
+            node("Exchange | Exchange hashpartitioning(key#2L, 4)").over(grouped("HashAggregate").over(projected));
         grouped("HashAggregate").over(exchanged)
     };
-    let shapes = |plan: &PlanNode| -> Vec<u64> { signatures(plan, Likeness::Shape).iter().map(|part| part.signature).collect() };
+    let shapes =
+        |plan: &PlanNode| -> Vec<u64> { signatures(plan, Likeness::Shape).iter().map(|part| part.signature).collect() };
     let (two, three) = (plan("(id#0L % 2)"), plan("(id#0L % 3)"));
     let both: Vec<u64> = shapes(&two).into_iter().filter(|part| shapes(&three).contains(part)).collect();
     // Only the range below is shared.

@@ -42,7 +42,8 @@ type FailedJob<'a> = (&'a Job, RootCause, &'a str);
 fn is_interruption(message: &str) -> bool {
     let aborted = failures::head(message, 600).to_ascii_lowercase().contains("job aborted");
     let root = RootCause::of_text(message).unwrap_or_default();
-    let classes = ["InterruptedException", "InterruptedIOException", "ClosedByInterruptException", "CancellationException"];
+    let classes =
+        ["InterruptedException", "InterruptedIOException", "ClosedByInterruptException", "CancellationException"];
     // A task that was interrupted until its job was aborted did fail.
     !aborted && classes.iter().any(|class| root.is(class))
 }

@@ -11,6 +11,7 @@ use crate::rule::{Context, Outcome, Rule, Threshold};
 use crate::support::loss::{LEAST, Losses, StageLoss, stage_subject};
 use crate::support::memory::Memory;
 use crate::support::partitioning;
+use crate::support::total;
 use crate::words;
 
 /// The rule.
@@ -90,7 +91,7 @@ fn finding(ctx: &Context<'_>, hits: &[(&StageSummary, StageLoss)]) -> Option<Fin
         return None;
     }
     let stage = hits.iter().find(|hit| Some(hit.0.key) == losses.worst())?.0;
-    let sum = |metric| hits.iter().filter_map(|hit| hit.0.sum(metric)).sum::<u64>() as f64;
+    let sum = |metric| total(hits.iter().filter_map(|hit| hit.0.sum(metric))) as f64;
     let (disk, memory) = (sum(Metric::DiskBytesSpilled), sum(Metric::MemoryBytesSpilled));
     let few = concentrated(stage);
     let mut finding = Finding::new(
@@ -253,7 +254,8 @@ mod tests {
 
     #[test]
     fn a_number_that_the_program_gave_is_to_be_changed_in_the_program() {
-        let builder = of_exchange("Exchange | Exchange hashpartitioning(user_id#3L, 8), REPARTITION_BY_NUM, [plan_id=7]");
+        let builder =
+            of_exchange("Exchange | Exchange hashpartitioning(user_id#3L, 8), REPARTITION_BY_NUM, [plan_id=7]");
         let advice = &check(&RULE, &builder)[0].advice[0];
         assert!(advice.text.contains("repartition(8) in the code: write 27 in place of 8."), "{}", advice.text);
         assert_eq!(advice.config, BTreeMap::new());
@@ -261,7 +263,8 @@ mod tests {
 
     #[test]
     fn partitions_that_would_be_merged_back_need_a_smaller_advisory_size() {
-        let builder = of_exchange("Exchange | Exchange hashpartitioning(user_id#3L, 8), ENSURE_REQUIREMENTS, [plan_id=7]");
+        let builder =
+            of_exchange("Exchange | Exchange hashpartitioning(user_id#3L, 8), ENSURE_REQUIREMENTS, [plan_id=7]");
         // 8 x 256 MiB / 27 = 75.9 MiB are over the advisory 64 MiB: nothing is merged.
         let advice = &check(&RULE, &builder)[0].advice[0];
         assert_eq!(advice.config.len(), 1, "{advice:?}");

@@ -62,10 +62,8 @@ pub(crate) fn of_exchange(exchange: &PlanNode) -> Origin {
         last.parse().map_or(Origin::Unknown, Origin::Number)
     };
     match after.trim_start_matches([',', ' ']).split([',', ' ']).next().unwrap_or_default() {
-        // Spark 3.1 called them so before 3.2 gave them their names.
-        "REPARTITION_BY_NUM" | "REPARTITION_WITH_NUM" => number(),
-        // Spark 3.0 wrote whether the number may be changed.
-        "false" => number(),
+        // Spark 3.1 called it the second, and 3.0 wrote whether the number may be changed.
+        "REPARTITION_BY_NUM" | "REPARTITION_WITH_NUM" | "false" => number(),
         "ENSURE_REQUIREMENTS" | "REPARTITION_BY_COL" | "REPARTITION" | "REQUIRED_BY_STATEFUL_OPERATOR" | "true" => {
             Origin::Settings
         }

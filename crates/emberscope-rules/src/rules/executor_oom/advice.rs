@@ -2,7 +2,7 @@
 
 use emberscope_run::TaskColumn;
 
-use super::{CONTAINER_MARGIN, Deaths, HEAP_FACTOR};
+use super::{CONTAINER_MARGIN, Deaths, HEAP_FACTOR, peak};
 use crate::deployment::{self, AskedMemory, Manager};
 use crate::failures::MemoryKind;
 use crate::finding::Advice;
@@ -17,8 +17,8 @@ pub(super) fn of_container(
     asked: Option<AskedMemory>,
     deaths: &Deaths<'_>,
 ) -> Vec<Advice> {
-    let peak = |column| deaths.executors.iter().filter_map(|id| ctx.run.executors.get(id)?.peaks.get(column)).max();
-    let (jvm, python) = (peak(TaskColumn::PeakTreeJvmRss), peak(TaskColumn::PeakTreePythonRss));
+    let (jvm, python) =
+        (peak(ctx, deaths, TaskColumn::PeakTreeJvmRss), peak(ctx, deaths, TaskColumn::PeakTreePythonRss));
     let key = deployment::overhead_key(ctx.run);
     let mut all = Vec::new();
     let Some((asked, overhead)) = asked.and_then(|asked| Some((asked, asked.overhead?))) else {

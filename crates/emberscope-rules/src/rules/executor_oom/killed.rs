@@ -15,30 +15,22 @@ pub(super) fn in_container(ctx: &Context<'_>, kind: MemoryKind, reason: &str) ->
         || ["container", "oomkilled", "oom killed", "oom-kill", "pod "].iter().any(|word| text.contains(word))
 }
 
-/// What the log does not say of such an end.
+/// What the log does not say of a kill.
 pub(super) const DOUBT: &str = "whether the host had run out of memory is not in the log";
 
-/// What happened to it, without a container.
-pub(super) fn what_happened(kind: MemoryKind) -> &'static str {
-    match kind {
-        MemoryKind::Terminated => "was told to end from outside (exit code 143, SIGTERM) while it had work",
-        _ => "was killed from outside (exit code 137, SIGKILL)",
-    }
-}
-
 /// What to do about a kill whose sender is not known.
-pub(super) fn advice(ctx: &Context<'_>, kind: MemoryKind, asked: Option<AskedMemory>) -> Vec<Advice> {
-    let (code, signal) = if kind == MemoryKind::Terminated { (143, "SIGTERM") } else { (137, "SIGKILL") };
+pub(super) fn advice(ctx: &Context<'_>, asked: Option<AskedMemory>) -> Vec<Advice> {
     let manager = match deployment::manager(ctx.run) {
         Manager::LocalCluster => "a local cluster runs its executors as plain processes of the driver's host",
         Manager::Standalone => "a standalone cluster runs its executors as plain processes",
         _ => "no container is known here",
     };
     let heap = asked.map(|asked| words::bytes(asked.heap as f64));
-    let each = heap.map_or_else(String::new, |heap| format!(" ({heap} of heap each, and what the JVM and Python take beside it)"));
+    let each = heap
+        .map_or_else(String::new, |heap| format!(" ({heap} of heap each, and what the JVM and Python take beside it)"));
     vec![
         Advice::text(format!(
-            "Find out who sent the signal (exit code {code} is {signal}; {manager}): the kernel's log of the host (`dmesg -T`, \
+            "Find out who sent the signal (exit code 137 is SIGKILL; {manager}): the kernel's log of the host (`dmesg -T`, \
              `journalctl -k`) names the process when it was short of memory. If it does not, somebody else did it: `kill`, a \
              supervisor, a scheduler's limit, a shutdown of the host or of the worker.",
         )),
