@@ -105,21 +105,14 @@ fn essence(node: &PlanNode, likeness: Likeness) -> Option<(String, String)> {
     })
 }
 
-/// The computed columns of a projection, in one order; `None` where it only hands columns on.
+/// The columns of a projection that are computed or get another name, in one order; `None` where it only hands columns on.
+/// Keys above may name them. Columns that Spark cut off the description are not compared.
 fn computed_columns(description: &str) -> Option<String> {
     let (_, list) = description.split_once('[')?;
     let list = list.rsplit_once(']').map_or(list, |(list, _)| list);
-    let mut computed: Vec<&str> = split_top(list)
-        .map(str::trim)
-        .filter(|column| {
-            let value = column.rsplit_once(" AS ").map_or(*column, |(value, _)| value);
-            // A plain column, whatever it is called then; Spark writes literals without brackets.
-            let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '$' | '`' | '#');
-            let literal = value.starts_with(|c: char| c.is_ascii_digit() || c == '-')
-                || column.len() > value.len() && value == "null";
-            literal || !value.chars().all(plain)
-        })
-        .collect();
+    let handed_on = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '$' | '`' | '#' | '-');
+    let columns = split_top(list).map(str::trim).filter(|column| !column.starts_with("..."));
+    let mut computed: Vec<&str> = columns.filter(|column| !column.chars().all(handed_on)).collect();
     computed.sort_unstable();
     (!computed.is_empty()).then(|| computed.join("\n"))
 }
