@@ -84,7 +84,7 @@ impl Timeline {
                     timeline.busy_ms += step;
                     // Of executors that come or go in between, those that were there for the whole time. A task that ran when
                     // none is known to have been there counts as it is.
-                    let there = |at| slots.at(Timestamp(at)).unwrap_or(u64::MAX);
+                    let there = |at| slots.at(Timestamp(at)).filter(|&slots| slots > 0).unwrap_or(u64::MAX);
                     let at_once = tasks.min(there(before)).min(there(at - 1));
                     let used = step.saturating_mul(at_once).saturating_mul(cpus);
                     timeline.core_ms = timeline.core_ms.saturating_add(used);

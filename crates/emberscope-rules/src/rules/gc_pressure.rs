@@ -4,6 +4,7 @@ use emberscope_extract::features::{Metric, StageSummary};
 use emberscope_run::{TaskColumn, TaskStatus, Unit};
 
 use crate::finding::{Advice, Evidence, Finding, Subject};
+use crate::naming;
 use crate::problem::Problem;
 use crate::rule::{Context, Outcome, Rule, Threshold};
 use crate::support::blocked::Blocked;
@@ -219,9 +220,9 @@ fn caching(ctx: &Context<'_>, stage: &StageSummary) -> Option<Advice> {
     let cached = attempt.rdds.iter().filter(|rdd| rdd.cached && rdd.deserialized).max_by_key(|rdd| rdd.memory_size)?;
     (cached.memory_size.0 > 0).then(|| {
         Advice::text(format!(
-            "\"{}\" is cached as objects ({} in memory), which every full collection walks through: cache it serialized \
+            "{} is cached as objects ({} in memory), which every full collection walks through: cache it serialized \
              (MEMORY_ONLY_SER, MEMORY_AND_DISK_SER) or unpersist it when it is no longer read.",
-            cached.name,
+            naming::rdd(ctx.run, cached.id),
             words::bytes(cached.memory_size.0 as f64),
         ))
     })

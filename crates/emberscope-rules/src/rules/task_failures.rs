@@ -196,6 +196,27 @@ fn one_executor<'a>(cause: &'a Cause, ctx: &Context<'_>) -> Option<&'a emberscop
     }
 }
 
+/// The executors that a cause's failures point at: one, or several that succeeded at none of the stages' tasks while others
+/// did. Empty when the failures could have been anywhere.
+fn executors_to_blame<'a>(cause: &'a Cause, ctx: &Context<'_>) -> Vec<&'a emberscope_run::ExecutorId> {
+    if let Some(one) = one_executor(cause, ctx) {
+        return vec![one];
+    }
+    let ids: BTreeSet<_> = cause.groups.iter().map(|group| group.executor.as_ref()).collect();
+    let known: Vec<_> = ids.iter().copied().flatten().collect();
+    // Twice on each of them is hardly chance.
+    let failures =
+        |id| total(cause.groups.iter().filter(|group| group.executor.as_ref() == Some(id)).map(|group| group.count));
+    let stages: BTreeSet<StageKey> = cause.groups.iter().map(|group| group.stage).collect();
+    let rows = || stages.iter().filter_map(|key| ctx.run.stages.get(key)).flat_map(|stage| stage.tasks.rows());
+    let succeeded: BTreeSet<_> = rows()
+        .filter(|row| row.status() == Some(TaskStatus::Success))
+        .filter_map(|row| ctx.run.executor_of(&row))
+        .collect();
+    let all = known.len() == ids.len() && known.iter().all(|&id| failures(id) >= 2 && !succeeded.contains(id));
+    if all && !succeeded.is_empty() { known } else { Vec::new() }
+}
+
 /// Whether tasks of the stages that failed on an executor succeeded on another one.
 fn others_succeeded(cause: &Cause, ctx: &Context<'_>, id: &emberscope_run::ExecutorId) -> bool {
     let stages: BTreeSet<StageKey> = cause.groups.iter().map(|group| group.stage).collect();
@@ -207,11 +228,24 @@ fn others_succeeded(cause: &Cause, ctx: &Context<'_>, id: &emberscope_run::Execu
 
 /// What to look at when all failures of a cause were on one executor while others ran the same stage's tasks.
 fn host_advice(ctx: &Context<'_>, cause: &Cause) -> Option<Advice> {
-    let id = one_executor(cause, ctx)?;
-    let host = ctx.run.executors.get(id).and_then(|executor| executor.host.as_deref()).filter(|host| !host.is_empty());
-    let host = host.map_or_else(String::new, |host| format!(" on {host}"));
+    let ids = executors_to_blame(cause, ctx);
+    let hosts: BTreeSet<&str> = ids
+        .iter()
+        .filter_map(|id| ctx.run.executors.get(id)?.host.as_deref())
+        .filter(|host| !host.is_empty())
+        .collect();
+    let host = match hosts.iter().next() {
+        Some(host) if hosts.len() == 1 => format!(" on {host}"),
+        _ => String::new(),
+    };
+    let names: Vec<String> = ids.iter().map(|id| id.to_string()).collect();
+    let id = match names.as_slice() {
+        [] => return None,
+        [one] => format!("executor {one}"),
+        [first @ .., last] => format!("executors {} and {last}", first.join(", ")),
+    };
     let mut advice = Advice::text(format!(
-        "Look at executor {id}{host} first: all failures were there, while others ran tasks of the same stage. A full or broken \
+        "Look at {id}{host} first: all failures were there, while others ran tasks of the same stage. A full or broken \
          disk, a wrong clock, missing files or libraries show in its own log and its host's; the code is the same everywhere."
     ));
     let key = match ctx.run.application.spark_major_minor() {
@@ -295,151 +329,4 @@ fn advice(ctx: &Context<'_>, cause: &Cause, allowed: u64, most: Option<u64>) -> 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::{RunBuilder, check, outcome, run};
-    use crate::testing_failures::Fail;
-
-    const STACK: &str =
-        "java.lang.IllegalStateException: row 17\n\tat com.acme.Parse$.row(Parse.scala:8)\n\tat scala.X.y(X.scala:1)";
-
-    /// Two executors of 2 cores and 40 partitions of 1 s; `fails` of them fail once, after 1 s, with messages of their own.
-    fn failing(fails: u64) -> RunBuilder {
-        let mut builder = run().executor("1", 2).executor("2", 2);
-        let failures: Vec<u64> = (0..fails)
-            .map(|row| {
-                let message = format!("row {row}");
-                builder.failure(
-                    TaskEndKind::ExceptionFailure,
-                    "java.lang.IllegalStateException",
-                    &message,
-                    Some(&STACK.replace("row 17", &message)),
-                )
-            })
-            .collect();
-        builder.stage(0, move |stage| {
-            for (partition, &failure) in failures.iter().enumerate() {
-                stage.task(partition as u64).duration_ms(1_000).fails(failure);
-            }
-            for partition in 0..40 {
-                stage.task(partition).duration_ms(1_000);
-            }
-        })
-    }
-
-    #[test]
-    fn fifty_failures_of_one_cause_are_one_finding_with_the_frame_of_user_code() {
-        let findings = check(&RULE, &failing(20));
-        assert_eq!(findings.len(), 1);
-        let finding = &findings[0];
-        assert_eq!(
-            finding.because.as_deref(),
-            Some("IllegalStateException: row 0, at com.acme.Parse$.row(Parse.scala:8)")
-        );
-        assert!(
-            finding.summary.starts_with("20 task attempts failed in stage 0.0 with IllegalStateException"),
-            "{}",
-            finding.summary
-        );
-        // 20 attempts of 1 s on 4 slots.
-        assert_eq!(finding.savings.core_ms, Some(20_000));
-        assert_eq!(finding.savings.wall_clock_ms, Some(5_000));
-        assert_eq!(finding.harm, Harm::LostWork);
-        assert!(finding.advice[0].text.contains("Parse.scala:8"));
-    }
-
-    #[test]
-    fn a_failure_that_cost_a_thousandth_of_the_run_is_silent() {
-        // One attempt of 1 s over 4 slots is 250 ms: 0.5 % of 50 s, and less of the 60.5 s here.
-        assert_eq!(check(&RULE, &failing(1).idle(50_000)), []);
-        assert_eq!(check(&RULE, &failing(1)).len(), 1);
-    }
-
-    #[test]
-    fn a_partition_at_its_last_attempt_is_told_however_small() {
-        let mut builder = run().executor("1", 4);
-        let failure =
-            builder.failure(TaskEndKind::ExceptionFailure, "java.lang.IllegalStateException", "row 17", Some(STACK));
-        let findings = check(
-            &RULE,
-            &builder
-                .stage(0, |stage| {
-                    (0..3).for_each(|_| {
-                        stage.task(0).duration_ms(10).fails(failure);
-                    });
-                    stage.task(0).duration_ms(10);
-                })
-                .idle(3_600_000),
-        );
-        assert_eq!(findings.len(), 1);
-        assert_eq!(findings[0].harm, Harm::RiskOfFailure);
-        assert_eq!(findings[0].subject.partition, Some(0));
-    }
-
-    #[test]
-    fn failures_on_one_of_several_executors_point_at_its_host() {
-        let mut builder = run().executor("1", 2).executor("2", 2);
-        let failure =
-            builder.failure(TaskEndKind::ExceptionFailure, "java.io.IOException", "No space left on device", None);
-        let findings = check(
-            &RULE,
-            &builder.stage(0, |stage| {
-                (0..4).for_each(|partition| {
-                    stage.task(partition).duration_ms(1_000).on("2").fails(failure);
-                });
-                (0..4).for_each(|partition| {
-                    stage.task(partition).duration_ms(1_000).on("1");
-                });
-                stage.task(4).duration_ms(1_000).on("2");
-            }),
-        );
-        assert!(findings[0].summary.ends_with("; all on executor 2"), "{}", findings[0].summary);
-        let first = &findings[0].advice[0];
-        assert!(first.text.starts_with("Look at executor 2 on host-2 first"), "{}", first.text);
-        assert_eq!(first.config["spark.excludeOnFailure.enabled"], "true");
-    }
-
-    /// Three failures on executor 2, which no task survived, of code that the user wrote.
-    fn on_one_executor(others_run_the_stage: bool) -> RunBuilder {
-        let mut builder = run().executor("1", 2).executor("2", 2);
-        let failure =
-            builder.failure(TaskEndKind::ExceptionFailure, "java.lang.IllegalStateException", "row 17", Some(STACK));
-        let builder = builder.stage(0, |stage| {
-            for partition in 0..3 {
-                stage.task(partition).duration_ms(1_000).on("2").fails(failure);
-            }
-            for partition in 0..3 {
-                stage.task(partition).duration_ms(1_000).on(if others_run_the_stage { "1" } else { "2" });
-            }
-        });
-        builder.stage(1, |stage| {
-            stage.task(0).duration_ms(1_000).on("1");
-        })
-    }
-
-    #[test]
-    fn the_executor_comes_before_the_input_when_its_failures_were_nobody_elses() {
-        let advice = &check(&RULE, &on_one_executor(true))[0].advice;
-        assert!(advice[0].text.starts_with("Look at executor 2 on host-2 first"), "{}", advice[0].text);
-        assert!(advice[1].text.contains("Parse.scala:8"), "{}", advice[1].text);
-        assert!(advice.iter().all(|advice| !advice.text.contains("failing partition's input")));
-        // No other executor ran the stage: nothing tells the host from the code.
-        let advice = &check(&RULE, &on_one_executor(false))[0].advice;
-        assert!(advice[0].text.contains("failing partition's input"), "{}", advice[0].text);
-    }
-
-    #[test]
-    fn killed_and_resubmitted_tasks_are_no_failures() {
-        let builder = run().executor("1", 4).stage(0, |stage| {
-            stage.task(0).duration_ms(1_000).killed();
-            stage.task(1).duration_ms(0).resubmitted();
-            stage.task(0).duration_ms(1_000);
-        });
-        assert_eq!(check(&RULE, &builder), []);
-    }
-
-    #[test]
-    fn a_run_without_ended_tasks_is_skipped() {
-        assert!(matches!(outcome(&RULE, &run()), Outcome::Skipped { .. }));
-    }
-}
+mod tests;
