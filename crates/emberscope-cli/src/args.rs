@@ -29,6 +29,7 @@ pub(crate) enum Command {
     Diagnose(Diagnose),
     #[cfg(feature = "tables")]
     Extract(Extract),
+    Evaluate(Evaluate),
     /// Explains a rule: what it looks for, its thresholds, what to do; without a name lists them all
     #[command(after_help = "Examples:
   emberscope rule
@@ -161,6 +162,47 @@ pub(crate) struct Extract {
     /// Threads to use [default: EMBERSCOPE_THREADS, else one a core]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
+}
+
+/// Says how good the findings are on labelled runs: precision, recall and F1 of each problem, every miss and false alarm
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "Examples:
+  emberscope evaluate --labels datasets/lab/labels.jsonl --split judged
+  emberscope evaluate --labels labels.jsonl --at warning --format json
+
+Labels are one JSON object a line: {\"run\", \"log\" (relative to the file), \"family\", \"split\", \"problems\": [{\"problem\",
+\"strength\": 1 to 4, \"subjects\"}], \"did_not_take\": [problem]}. Strength 1 is on the curve and counts neither way.")]
+pub(crate) struct Evaluate {
+    /// The labels, one JSON object a line; their logs lie beside the file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) labels: PathBuf,
+    /// Only the runs of this part of the set
+    #[arg(long, value_name = "NAME")]
+    pub(crate) split: Option<String>,
+    /// Only the runs of these workload families, separated by commas
+    #[arg(long, value_name = "FAMILY", value_delimiter = ',')]
+    pub(crate) family: Vec<String>,
+    /// Findings below this severity do not count [default: info]
+    #[arg(long, value_enum, value_name = "SEVERITY")]
+    pub(crate) at: Option<Severity>,
+    /// How to write it
+    #[arg(long, value_enum, default_value_t = EvaluationFormat::Text)]
+    pub(crate) format: EvaluationFormat,
+    /// Thresholds, and which problems to look for (TOML)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Threads to use [default: EMBERSCOPE_THREADS, else one a core]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
+}
+
+/// How figures are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EvaluationFormat {
+    /// For a terminal
+    Text,
+    /// For programs
+    Json,
 }
 
 /// How tables are written.

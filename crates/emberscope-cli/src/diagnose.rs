@@ -88,7 +88,8 @@ fn config(args: &args::Diagnose) -> anyhow::Result<Config> {
     Ok(config)
 }
 
-fn read_config(path: &Path) -> anyhow::Result<Config> {
+/// Reads a configuration file.
+pub(crate) fn read_config(path: &Path) -> anyhow::Result<Config> {
     let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
     Config::from_toml(&text).with_context(|| path.display().to_string())
 }

@@ -7,6 +7,7 @@ mod args;
 mod diagnose;
 mod docs;
 mod environment;
+mod evaluate;
 mod explain;
 #[cfg(feature = "tables")]
 mod extract;
@@ -62,6 +63,7 @@ fn command(
         Command::Diagnose(args) => diagnose::diagnose(&args, out, err, environment),
         #[cfg(feature = "tables")]
         Command::Extract(args) => extract::extract(&args, out, err, environment),
+        Command::Evaluate(args) => evaluate::evaluate(&args, out, &environment),
         Command::Rule { name } => explain::rule(name.as_deref(), out, &environment),
         Command::Feature { name } => explain::feature(name.as_deref(), out, &environment),
         Command::Problem { name } => explain::problem(name.as_deref(), out, &environment),

@@ -4,6 +4,7 @@
 //! escapes what Markdown and HTML take as markup.
 
 mod escape;
+mod evaluation;
 mod json;
 mod markdown;
 mod phrases;
@@ -14,6 +15,7 @@ mod text;
 mod wrap;
 
 pub use escape::for_terminal;
+pub use evaluation::evaluation;
 pub use json::json;
 pub use markdown::markdown;
 pub use text::{TextOptions, text};

@@ -16,6 +16,7 @@ use crate::problem::Problem;
 use crate::rule::{Context, Outcome};
 use crate::rules::RULES;
 use crate::settings::Settings;
+use crate::words;
 
 /// Share of the run's wall-clock time at stake from which a finding is a warning. Below 5 % a rerun of the same job
 /// varies as much: first set by judgement, to be calibrated on labelled runs.
@@ -86,6 +87,7 @@ pub fn assess(run: &Run, features: &Features, config: &DetectorConfig) -> Assess
             *saved = wall.min(*saved);
         }
         finding.severity = severity(finding, wall_clock);
+        finding.confidence = words::rounded(finding.confidence);
     }
     assessment.findings = rank(fold::fold_consequences(assessment.findings));
     assessment

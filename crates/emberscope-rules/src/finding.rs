@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::problem::Problem;
+use crate::words;
 
 /// How bad a finding is, by the share of wall-clock time at stake and by harm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
@@ -191,7 +192,8 @@ pub enum Value {
 /// One measured fact behind a finding.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Evidence {
-    /// A feature of the catalogue, or a word for what is not a feature.
+    /// A feature of the catalogue, a key of Spark's configuration, or a name of its own where it is neither: in the style of
+    /// the catalogue, with the unit as its end.
     pub feature: String,
     /// What was measured.
     pub value: Value,
@@ -206,11 +208,11 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// A number.
+    /// A number, rounded as [`words::rounded`] does, as are its threshold and what is typical.
     pub fn number(feature: impl Into<String>, value: f64, unit: Unit) -> Self {
         Self {
             feature: feature.into(),
-            value: Value::Number(value),
+            value: Value::Number(words::rounded(value)),
             unit: unit.symbol(),
             threshold: None,
             typical: None,
@@ -225,14 +227,14 @@ impl Evidence {
     /// The evidence with the threshold it passed.
     #[must_use]
     pub fn over(mut self, threshold: f64) -> Self {
-        self.threshold = Some(threshold);
+        self.threshold = Some(words::rounded(threshold));
         self
     }
 
     /// The evidence with what is typical.
     #[must_use]
     pub fn against(mut self, typical: f64) -> Self {
-        self.typical = Some(typical);
+        self.typical = Some(words::rounded(typical));
         self
     }
 }

@@ -1,12 +1,13 @@
 //! Runs made by hand for the tests of the rules: tasks are laid on executors' cores in the order they are given.
 
 use emberscope_extract::features::Features;
+use emberscope_extract::features::catalogue::Table;
 use emberscope_run::{
     AccumulatorId, Executor, ExecutorId, Job, JobId, JobResult, PlanMetric, PlanNode, Run, SqlExecution,
-    SqlExecutionId, StageAttempt, StageId, StageKey, TaskColumn, TaskEndKind, TaskRow, TaskStatus, Timestamp,
+    SqlExecutionId, StageAttempt, StageId, StageKey, TaskColumn, TaskEndKind, TaskRow, TaskStatus, Timestamp, Unit,
 };
 
-use crate::finding::Finding;
+use crate::finding::{Evidence, Finding, Value};
 use crate::rule::{Context, Outcome, Rule};
 use crate::settings::Settings;
 
@@ -317,7 +318,62 @@ pub(crate) fn outcome(rule: &Rule, builder: &RunBuilder) -> Outcome {
     let features = Features::of(&run);
     let settings = Settings::of_run(&run);
     let none = std::collections::BTreeMap::new();
-    (rule.check)(&Context::new(&run, &features, &settings, &none))
+    let outcome = (rule.check)(&Context::new(&run, &features, &settings, &none));
+    if let Outcome::Found(findings) = &outcome {
+        findings.iter().for_each(reads_well);
+    }
+    outcome
+}
+
+/// Asserts of a finding of any rule what all of them promise: evidence is named as the catalogue names, and an estimate
+/// counts in plain plurals.
+fn reads_well(finding: &Finding) {
+    for fact in &finding.evidence {
+        assert_eq!(evidence_fault(fact), None, "{}: {fact:?}", finding.problem);
+    }
+    let texts = [&finding.summary, &finding.savings.how].into_iter().chain(finding.advice.iter().map(|one| &one.text));
+    for text in texts {
+        assert!(!text.contains("(s)") && !text.contains("  "), "{}: {text}", finding.problem);
+    }
+}
+
+/// What is wrong with the name of a fact; `None` when nothing is.
+fn evidence_fault(fact: &Evidence) -> Option<&'static str> {
+    let name = fact.feature.as_str();
+    if fact.value == Value::Text(String::new()) {
+        return Some("it says nothing");
+    }
+    // A key of Spark's configuration is called as Spark calls it.
+    if name.starts_with("spark.") {
+        return None;
+    }
+    let features = Table::ALL.iter().flat_map(|table| table.features());
+    let units: Vec<&str> = features.filter(|known| known.name == name).map(|known| known.unit.symbol()).collect();
+    if !units.is_empty() {
+        return (!units.contains(&fact.unit)).then_some("the feature of that name has another unit");
+    }
+    if !name.starts_with(|c: char| c.is_ascii_lowercase())
+        || !name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    {
+        return Some("its name is not in snake_case");
+    }
+    let suffix = match fact.unit {
+        "" => return None,
+        "per second" => "_per_second".to_owned(),
+        unit => format!("_{unit}"),
+    };
+    (!name.ends_with(&suffix)).then_some("its name does not end with its unit")
+}
+
+#[test]
+fn names_of_evidence_without_a_unit_or_in_words_are_faults() {
+    let number = |name: &str| evidence_fault(&Evidence::number(name, 1.0, Unit::Bytes));
+    assert_eq!(number("data_size_bytes"), None);
+    assert_eq!(number("spark.executor.memory"), None);
+    assert_eq!(number("data_size"), Some("its name does not end with its unit"));
+    assert_eq!(number("data size (small side)"), Some("its name is not in snake_case"));
+    assert_eq!(number("jvm_gc_time_sum_ms"), Some("the feature of that name has another unit"));
+    assert_eq!(evidence_fault(&Evidence::text("root_cause_class", "")), Some("it says nothing"));
 }
 
 /// The findings of a rule on a run; none when it is clear. Panics when the rule was skipped.

@@ -65,6 +65,18 @@ pub fn plural(number: u64, noun: &str) -> String {
     format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
 }
 
+/// A number with at most six significant digits behind which nothing was measured: `3.4` for `3.4000000000000004`. Whole
+/// numbers stay as they are, and large ones are rounded to whole numbers only.
+pub fn rounded(number: f64) -> f64 {
+    if number.fract() == 0.0 || !number.is_finite() {
+        return number;
+    }
+    if number.abs() >= 100_000.0 {
+        return number.round();
+    }
+    format!("{number:.5e}").parse().unwrap_or(number)
+}
+
 /// A size as Spark's configuration takes it, rounded up to whole MiB, or GiB where that is exact: `1536m`, `4g`.
 pub fn spark_memory(bytes: f64) -> String {
     let mib = (bytes.max(0.0) / f64::from(1 << 20)).ceil() as u64;
@@ -74,6 +86,22 @@ pub fn spark_memory(bytes: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_lose_what_arithmetic_left_behind_and_whole_numbers_nothing() {
+        for (number, expected) in [
+            (3.400_000_000_000_000_4, "3.4"),
+            (0.123_456_789, "0.123457"),
+            (-0.000_012_345_678, "-0.0000123457"),
+            (1_234.567_8, "1234.57"),
+            (1_234_567.8, "1234568"),
+            (9_007_199_254_740_991.0, "9007199254740991"),
+            (0.0, "0"),
+        ] {
+            assert_eq!(rounded(number).to_string(), expected);
+        }
+        assert!(rounded(f64::NAN).is_nan() && rounded(f64::INFINITY).is_infinite());
+    }
 
     #[test]
     fn numbers_read_well_at_every_size() {

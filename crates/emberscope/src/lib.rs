@@ -7,6 +7,7 @@ mod batch;
 mod compose;
 mod config;
 mod diagnosis;
+pub mod evaluate;
 #[cfg(feature = "tables")]
 mod extract;
 mod redact;

@@ -1,11 +1,14 @@
 //! Severity, rank and folding, on findings made by hand and on a run with a whole chain.
 
-use emberscope_run::{ExecutorId, JobId, JobResult, StageId, StageKey, TaskEndKind, TaskStatus};
+use emberscope_run::{
+    ExecutorId, JobId, JobResult, MicroBatch, StageId, StageKey, StreamingQuery, TaskColumn, TaskEndKind, TaskStatus,
+    Timestamp, Unit,
+};
 
 use super::fold::fold_consequences;
 use super::*;
 use crate::finding::Subject;
-use crate::testing::run;
+use crate::testing::{START, run};
 use crate::testing_failures::Fail;
 
 fn finding(problem: Problem, saved: Option<u64>, harm: Harm) -> Finding {
@@ -220,4 +223,51 @@ fn only_what_is_asked_for_is_looked_for() {
     assert!(!config.enabled(Problem::DataSkew));
     assert!(!config.enabled(Problem::GcPressure));
     assert!(DetectorConfig::default().enabled(Problem::GcPressure));
+}
+
+#[test]
+fn amounts_that_no_sum_can_hold_end_no_rule() {
+    /// The largest amount that a log can give: above it is the word for "not known".
+    const MOST: u64 = u64::MAX - 1;
+    let mut builder =
+        run().set("spark.master", "yarn").set("spark.executor.memory", "4g").executor("1", 4).executor("2", 4);
+    let failure = builder.failure(TaskEndKind::ExceptionFailure, "boom", "java.lang.IllegalStateException: boom", None);
+    for id in 0..6 {
+        builder = builder.stage(id, |stage| {
+            for partition in 0..16 {
+                let task = stage.task(partition).duration_ms(1_000);
+                for column in TaskColumn::ALL.iter().copied() {
+                    let amount = matches!(column.unit(), Unit::Ms | Unit::Ns | Unit::Bytes | Unit::Count);
+                    if amount && ![TaskColumn::Partition, TaskColumn::Attempt].contains(&column) {
+                        task.set(column, MOST);
+                    }
+                }
+                if partition == 15 {
+                    task.fails(failure);
+                }
+            }
+        });
+    }
+    let mut query = StreamingQuery { id: "q".to_owned(), ..StreamingQuery::default() };
+    for batch_id in [MOST, u64::MAX] {
+        let mut batch = MicroBatch {
+            batch_id,
+            started_at: Some(Timestamp(START)),
+            input_rows: Some(MOST),
+            ..MicroBatch::default()
+        };
+        batch.duration_ms.insert("triggerExecution".to_owned(), MOST);
+        query.batches.insert(batch_id, batch);
+    }
+    let mut run = builder.build();
+    run.streaming_queries.insert("r".to_owned(), query);
+    for executor in run.executors.values_mut() {
+        TaskColumn::ALL.iter().for_each(|&column| executor.peaks.raise(column, MOST));
+        executor.max_memory = Some(emberscope_run::Bytes(MOST));
+    }
+    let features = Features::of(&run);
+    let assessment = assess(&run, &features, &DetectorConfig::default());
+    assert!(assessment.findings.len() >= 3, "{:#?}", assessment.findings);
+    let wall = features.application.wall_clock_ms.unwrap();
+    assert!(assessment.findings.iter().all(|finding| finding.savings.wall_clock_ms.is_none_or(|saved| saved <= wall)));
 }

@@ -94,7 +94,7 @@ fn adaptive(ctx: &Context<'_>) -> Option<ConfigurationNote> {
         let left = read.div_ceil(advisory).max(cores);
         if stage.tasks.succeeded >= MANY_TIMES.saturating_mul(left) {
             stages += 1;
-            tasks += stage.tasks.succeeded;
+            tasks = stage.tasks.succeeded.saturating_add(tasks);
             bytes = bytes.saturating_add(read);
             wall += stage.wall_clock_ms;
         }
@@ -126,10 +126,9 @@ fn shuffle_service(ctx: &Context<'_>) -> Option<ConfigurationNote> {
         return None;
     }
     let failed = failures::failed_tasks(ctx);
-    let count =
-        |kind: TaskEndKind| failed.iter().filter(|group| group.kind == kind).map(|group| group.count).sum::<u64>();
+    let count = |kind: TaskEndKind| total(failed.iter().filter(|group| group.kind == kind).map(|group| group.count));
     let (resubmitted, fetches) = (count(TaskEndKind::Resubmitted), count(TaskEndKind::FetchFailed));
-    if resubmitted + fetches == 0 {
+    if resubmitted.saturating_add(fetches) == 0 {
         return None;
     }
     Some(note(

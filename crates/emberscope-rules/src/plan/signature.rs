@@ -3,6 +3,7 @@
 use emberscope_run::PlanNode;
 
 use super::{Operator, Scan, canonical, operator};
+use crate::support::total;
 
 /// A description without what differs between two plannings of one query: expression ids, plan ids, addresses.
 pub(crate) fn normalised(description: &str) -> String {
@@ -147,7 +148,7 @@ fn join_parts<'a>(node: &'a PlanNode, below: &[Part<'a>], likeness: Likeness) ->
         node,
         signature: hash.0,
         parent: None,
-        nodes: 1 + below.iter().map(|part| part.nodes).sum::<u64>(),
+        nodes: total(below.iter().map(|part| part.nodes)).saturating_add(1),
         computes: work || below.iter().any(|part| part.computes),
         comparable: identifies_data(node)
             && operator(node) != Operator::CachedScan

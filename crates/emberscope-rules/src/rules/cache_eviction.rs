@@ -8,6 +8,7 @@ use crate::finding::{Advice, Evidence, Finding, Savings, Subject};
 use crate::plan::{self, Cost, SqlStages};
 use crate::problem::Problem;
 use crate::rule::{Context, Outcome, Rule, Threshold};
+use crate::support::total;
 use crate::words;
 
 /// The rule.
@@ -112,7 +113,8 @@ fn lost(rdd: &RddStorage, uses: &[Use<'_>]) -> Option<Lost> {
     let later = uses.len().saturating_sub(1) as f64;
     if let Some(updates) = rdd.updates {
         // Blocks of one RDD never make room for each other: what does not fit is computed at each use.
-        let stored = (updates.stored_in_memory + updates.stored_on_disk).saturating_sub(updates.stored_again);
+        let stored =
+            updates.stored_in_memory.saturating_add(updates.stored_on_disk).saturating_sub(updates.stored_again);
         let stored = stored.max(rdd.cached_partitions_max);
         let never = if rdd.use_disk { 0 } else { rdd.partitions.saturating_sub(stored) };
         let partitions = updates.stored_again as f64 + never as f64 * later;
@@ -123,7 +125,7 @@ fn lost(rdd: &RddStorage, uses: &[Use<'_>]) -> Option<Lost> {
         return Some(Lost { partitions: never as f64 * later, how: "counts of cached partitions", confidence: 0.65 });
     }
     let known: Option<Vec<u64>> = uses.iter().skip(1).map(|using| using.computed).collect();
-    let partitions = known?.iter().sum::<u64>() as f64;
+    let partitions = total(known?.into_iter()) as f64;
     Some(Lost { partitions, how: "tasks that read the shuffle below the cache again", confidence: 0.75 })
 }
 
@@ -211,7 +213,7 @@ fn evidence(ctx: &Context<'_>, rdd: &RddStorage, lost: &Lost, partitions: f64) -
         all.push(Evidence::number("evicted_bytes", updates.evicted_bytes as f64, Unit::Bytes));
     }
     if rdd.memory_bytes_max.0 > 0 {
-        all.push(Evidence::number("memory_bytes_max", rdd.memory_bytes_max.0 as f64, Unit::Bytes));
+        all.push(Evidence::number("memory_max_bytes", rdd.memory_bytes_max.0 as f64, Unit::Bytes));
     }
     all
 }

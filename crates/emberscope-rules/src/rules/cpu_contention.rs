@@ -143,7 +143,7 @@ fn finding(ctx: &Context<'_>, stages: &[StageBlocked<'_>]) -> Option<Finding> {
         Evidence::number("executor_cpu_time_over_run_time_ratio", overall.share(overall.cpu_ms), Unit::Ratio),
         Evidence::number("covered_task_time_ratio", covered / total.run_ms, Unit::Ratio)
             .over(ctx.threshold(&COVERED_SHARE)),
-        Evidence::number("executors_count", executors.len() as f64, Unit::Count),
+        Evidence::number("executors_waiting_count", executors.len() as f64, Unit::Count),
     ];
     finding.evidence.extend(
         deserialize.map(|ratio| Evidence::number("deserialize_cpu_over_deserialize_time_ratio", ratio, Unit::Ratio)),

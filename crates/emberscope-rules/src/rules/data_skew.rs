@@ -109,7 +109,7 @@ fn check_stage(ctx: &Context<'_>, stage: &StageSummary) -> Option<Finding> {
         Evidence::number(metric.statistic("max"), own as f64, metric.unit())
             .over(ctx.threshold(&DATA_FACTOR) * typical as f64)
             .against(typical as f64),
-        Evidence::number("skewed_partitions_count", skewed_partitions(ctx, stage, typical, metric) as f64, Unit::Count),
+        Evidence::number("large_partitions_count", skewed_partitions(ctx, stage, typical, metric) as f64, Unit::Count),
     ];
     finding.savings = Savings {
         wall_clock_ms: Some(saved.round() as u64),

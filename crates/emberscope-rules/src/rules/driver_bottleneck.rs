@@ -8,6 +8,7 @@ use crate::finding::{Advice, Evidence, Finding, Savings, Subject};
 use crate::gaps::{self, Doing, DriverGap};
 use crate::problem::Problem;
 use crate::rule::{Context, Outcome, Rule, Threshold};
+use crate::support;
 use crate::words;
 
 /// The rule.
@@ -47,7 +48,7 @@ fn check(ctx: &Context<'_>) -> Outcome {
         return Outcome::missing("tasks with times");
     }
     let gaps = gaps::gaps(ctx, ctx.threshold(&MIN_GAP));
-    let total: u64 = gaps.driver.iter().map(DriverGap::ms).sum();
+    let total = support::total(gaps.driver.iter().map(DriverGap::ms));
     if ctx.below_floor(total as f64, &FLOOR) || !ctx.reaches(total as f64, &MIN_TOTAL) {
         return Outcome::Clear;
     }
@@ -57,7 +58,8 @@ fn check(ctx: &Context<'_>) -> Outcome {
 fn finding(ctx: &Context<'_>, gaps: &[DriverGap], total: u64, between_actions_ms: u64) -> Option<Finding> {
     let mut by_doing: BTreeMap<Doing, u64> = BTreeMap::new();
     for gap in gaps {
-        *by_doing.entry(gap.doing).or_default() += gap.ms();
+        let sum = by_doing.entry(gap.doing).or_default();
+        *sum = sum.saturating_add(gap.ms());
     }
     let (&most, &most_ms) = by_doing.iter().max_by_key(|&(doing, ms)| (*ms, std::cmp::Reverse(*doing)))?;
     let longest = gaps.iter().max_by_key(|gap| (gap.ms(), std::cmp::Reverse(gap.from)))?;
@@ -84,10 +86,10 @@ fn finding(ctx: &Context<'_>, gaps: &[DriverGap], total: u64, between_actions_ms
         .map(|key| ctx.stage_subject(key))
         .collect();
     finding.evidence = vec![
-        Evidence::number("driver_gaps_ms", total as f64, Unit::Ms)
+        Evidence::number("driver_busy_gaps_ms", total as f64, Unit::Ms)
             .over(ctx.threshold(&FLOOR) * ctx.wall_clock_ms().unwrap_or(0.0)),
-        Evidence::number("driver_gaps_count", gaps.len() as f64, Unit::Count),
-        Evidence::number("longest_driver_gap_ms", longest.ms() as f64, Unit::Ms),
+        Evidence::number("driver_busy_gaps_count", gaps.len() as f64, Unit::Count),
+        Evidence::number("driver_busy_gap_max_ms", longest.ms() as f64, Unit::Ms),
     ];
     for (doing, ms) in &by_doing {
         finding.evidence.push(Evidence::number(feature(*doing), *ms as f64, Unit::Ms));
@@ -123,11 +125,11 @@ fn doing_words(doing: Doing) -> &'static str {
 
 fn feature(doing: Doing) -> &'static str {
     match doing {
-        Doing::Job => "driver_gaps_in_jobs_ms",
-        Doing::Planning => "driver_gaps_planning_ms",
-        Doing::Commit => "driver_gaps_commit_ms",
-        Doing::Sql => "driver_gaps_in_queries_ms",
-        Doing::Program => "driver_gaps_in_program_ms",
+        Doing::Job => "driver_busy_gaps_in_jobs_ms",
+        Doing::Planning => "driver_busy_gaps_planning_ms",
+        Doing::Commit => "driver_busy_gaps_commit_ms",
+        Doing::Sql => "driver_busy_gaps_in_queries_ms",
+        Doing::Program => "driver_busy_gaps_in_program_ms",
     }
 }
 

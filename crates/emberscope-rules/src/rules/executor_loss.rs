@@ -10,6 +10,7 @@ use crate::finding::{Advice, Evidence, Finding, Harm, Savings, Subject};
 use crate::problem::Problem;
 use crate::root_cause::RootCause;
 use crate::rule::{Context, Outcome, Rule, Threshold};
+use crate::support::total;
 use crate::words;
 
 /// The rule.
@@ -122,9 +123,8 @@ fn finding(ctx: &Context<'_>, word: &str, losses: &Losses<'_>) -> Option<Finding
         return None;
     }
     let first = losses.executors.first()?;
-    let count = |kind: TaskEndKind| {
-        losses.groups.iter().filter(|group| group.kind == kind).map(|group| group.count).sum::<u64>()
-    };
+    let count =
+        |kind: TaskEndKind| total(losses.groups.iter().filter(|group| group.kind == kind).map(|group| group.count));
     let (lost_tasks, resubmitted) = (count(TaskEndKind::ExecutorLostFailure), count(TaskEndKind::Resubmitted));
     let whom = match losses.executors.as_slice() {
         [one] => format!("executor {}", one.id),

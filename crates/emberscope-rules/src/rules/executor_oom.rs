@@ -10,6 +10,8 @@ use crate::finding::{Advice, Evidence, Finding, Harm, Savings, Subject};
 use crate::problem::Problem;
 use crate::root_cause::RootCause;
 use crate::rule::{Context, Outcome, Rule, Threshold};
+use crate::support::memory::polled;
+use crate::support::total;
 use crate::words;
 
 /// The rule.
@@ -129,7 +131,7 @@ fn finding(ctx: &Context<'_>, kind: MemoryKind, deaths: &Deaths<'_>) -> Option<F
     if ctx.below_floor(loss.wall_clock_ms, &FLOOR) {
         return None;
     }
-    let tasks: u64 = deaths.groups.iter().map(|group| group.count).sum();
+    let tasks = total(deaths.groups.iter().map(|group| group.count));
     let ids: Vec<&ExecutorId> = deaths.executors.iter().collect();
     let first = ids.first()?;
     let reason = deaths.reason.clone().unwrap_or_default();
@@ -220,8 +222,9 @@ fn evidence(
     let mut all = vec![
         Evidence::number("executors_out_of_memory_count", deaths.executors.len() as f64, Unit::Count),
         Evidence::number("failed_tasks_count", tasks as f64, Unit::Count),
-        Evidence::text("removed_reason", RootCause::of_text(reason).map(|root| root.message).unwrap_or_default()),
     ];
+    let said = RootCause::of_text(reason).map(|root| root.message).filter(|message| !message.is_empty());
+    all.extend(said.map(|message| Evidence::text("removed_reason", message)));
     if let Some(asked) = asked {
         all.push(Evidence::number(deployment::heap_key(ctx.run), asked.heap as f64, Unit::Bytes));
         if let Some(overhead) = asked.overhead {
@@ -229,12 +232,14 @@ fn evidence(
         }
     }
     for column in [TaskColumn::PeakJvmHeap, TaskColumn::PeakTreeJvmRss, TaskColumn::PeakTreePythonRss] {
-        let peak = deaths.executors.iter().filter_map(|id| ctx.run.executors.get(id)?.peaks.get(column)).max();
-        if let Some(peak) = peak {
-            all.push(Evidence::number(column.name(), peak as f64, Unit::Bytes));
-        }
+        all.extend(peak(ctx, deaths, column).map(|peak| Evidence::number(column.name(), peak as f64, Unit::Bytes)));
     }
     all
+}
+
+/// The largest peak of the executors that died; `None` when it was polled of none of them.
+fn peak(ctx: &Context<'_>, deaths: &Deaths<'_>, column: TaskColumn) -> Option<u64> {
+    deaths.executors.iter().filter_map(|id| polled(&ctx.run.executors.get(id)?.peaks, column)).max()
 }
 
 fn advice(
@@ -275,8 +280,8 @@ fn container_advice(
     asked: Option<AskedMemory>,
     deaths: &Deaths<'_>,
 ) -> Vec<Advice> {
-    let peak = |column| deaths.executors.iter().filter_map(|id| ctx.run.executors.get(id)?.peaks.get(column)).max();
-    let (jvm, python) = (peak(TaskColumn::PeakTreeJvmRss), peak(TaskColumn::PeakTreePythonRss));
+    let (jvm, python) =
+        (peak(ctx, deaths, TaskColumn::PeakTreeJvmRss), peak(ctx, deaths, TaskColumn::PeakTreePythonRss));
     let key = deployment::overhead_key(ctx.run);
     let mut all = Vec::new();
     let Some((asked, overhead)) = asked.and_then(|asked| Some((asked, asked.overhead?))) else {
@@ -399,101 +404,4 @@ fn used_of_limit(reason: &str) -> Option<(f64, f64)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::{START, check, outcome, run};
-    use crate::testing_failures::Fail;
-    use emberscope_run::Timestamp;
-
-    const YARN: &str = "Container killed by YARN for exceeding memory limits. 5.5 GB of 4.4 GB physical memory used.";
-
-    /// 8 tasks of 10 s on two executors of 2 cores; executor 2 dies 5 s into its first two tasks.
-    fn killed(reason: &str) -> crate::testing::RunBuilder {
-        let mut builder =
-            run().set("spark.master", "yarn").set("spark.executor.memory", "4g").executor("1", 2).executor("2", 2);
-        let failure = builder.failure(TaskEndKind::ExecutorLostFailure, "ExecutorLostFailure", reason, None);
-        let reason = reason.to_owned();
-        builder
-            .stage(0, |stage| {
-                for partition in 0..2 {
-                    stage.task(partition).duration_ms(5_000).on("2").fails(failure);
-                }
-                for partition in 0..8 {
-                    stage.task(partition).duration_ms(10_000).on("1");
-                }
-            })
-            .with(move |run| {
-                if let Some(executor) = run.executors.get_mut(&ExecutorId::from("2")) {
-                    executor.removed_at = Some(Timestamp(START + 5_000));
-                    executor.removed_reason = Some(reason);
-                }
-            })
-    }
-
-    #[test]
-    fn a_container_over_its_limit_is_found_with_what_it_would_have_needed() {
-        let findings = check(&RULE, &killed(YARN));
-        assert_eq!(findings.len(), 1);
-        let finding = &findings[0];
-        assert_eq!(finding.subject.executor_id.as_deref(), Some("2"));
-        assert_eq!(finding.harm, Harm::LostWork);
-        // Two attempts of 5 s were lost, 10 s of core time; over 4 slots that is 2.5 s. Partitions 0 and 1 ended no later
-        // than the others.
-        assert_eq!(finding.savings.core_ms, Some(10_000));
-        assert_eq!(finding.savings.wall_clock_ms, Some(2_500));
-        // Overhead was max(384 MiB, 10 % of 4 GiB) = 409.6 MiB. 5.5 GiB x 1.2 = 6.6 GiB, less 4 GiB of heap: 2.6 GiB.
-        assert_eq!(finding.advice[0].config["spark.executor.memoryOverhead"], "2663m");
-        assert_eq!(finding.advice[1].config["spark.executor.cores"], "1");
-    }
-
-    #[test]
-    fn a_full_heap_asks_for_heap_and_not_for_overhead() {
-        let mut builder = run().set("spark.executor.memory", "4g").executor("1", 2);
-        let stack = "java.lang.OutOfMemoryError: Java heap space\n\tat com.acme.Big.fill(Big.scala:7)";
-        let failure = builder.failure(
-            TaskEndKind::ExceptionFailure,
-            "java.lang.OutOfMemoryError",
-            "Java heap space",
-            Some(stack),
-        );
-        let findings = check(
-            &RULE,
-            &builder.stage(0, |stage| {
-                stage.task(0).duration_ms(4_000).fails(failure);
-                stage.task(0).duration_ms(4_000);
-            }),
-        );
-        assert_eq!(findings[0].advice[0].config["spark.executor.memory"], "6g");
-        assert_eq!(
-            findings[0].because.as_deref(),
-            Some("OutOfMemoryError: Java heap space, at com.acme.Big.fill(Big.scala:7)")
-        );
-        assert!(findings[0].advice.iter().all(|advice| !advice.config.contains_key("spark.executor.memoryOverhead")));
-    }
-
-    #[test]
-    fn a_loss_below_the_floor_is_silent() {
-        // 10 s of 4 slots were lost; 2.5 s are 0.1 % of 2,500 s, and less of a longer run.
-        assert_eq!(check(&RULE, &killed(YARN).idle(2_600_000)), []);
-    }
-
-    #[test]
-    fn executors_that_end_with_the_application_or_are_given_back_did_not_run_out_of_memory() {
-        assert_eq!(check(&RULE, &killed("Executor 2 is removed. Remove reason: Executor idle timeout")), []);
-        let terminated = run().executor("1", 2).stage(0, |stage| {
-            stage.task(0).duration_ms(10_000);
-        });
-        let terminated = terminated.with(|run| {
-            if let Some(executor) = run.executors.get_mut(&ExecutorId::from("1")) {
-                executor.removed_at = Some(Timestamp(START + 10_000));
-                executor.removed_reason = Some("Container exited with a non-zero exit code 143.".to_owned());
-            }
-        });
-        assert_eq!(check(&RULE, &terminated), []);
-    }
-
-    #[test]
-    fn without_executors_and_tasks_the_rule_is_skipped() {
-        assert!(matches!(outcome(&RULE, &run()), Outcome::Skipped { .. }));
-    }
-}
+mod tests;

@@ -151,16 +151,16 @@ fn finding(ctx: &Context<'_>, mut group: Vec<Discard<'_>>) -> Option<Finding> {
         ),
     );
     finding.evidence = vec![
-        Evidence::number("number of output rows (scan)", first.read as f64, Unit::Count).over(ctx.threshold(&MIN_ROWS)),
-        Evidence::number("number of output rows (filter)", first.kept as f64, Unit::Count),
-        Evidence::number("discarded_share", dropped, Unit::Ratio).over(ctx.threshold(&DISCARDED)),
+        Evidence::number("scan_output_rows_count", first.read as f64, Unit::Count).over(ctx.threshold(&MIN_ROWS)),
+        Evidence::number("filter_output_rows_count", first.kept as f64, Unit::Count),
+        Evidence::number("discarded_rows_ratio", dropped, Unit::Ratio).over(ctx.threshold(&DISCARDED)),
         Evidence::text("filter", condition(first.filter)),
     ];
     if let Some(bytes) = first.scan.bytes() {
-        finding.evidence.push(Evidence::number("size of files read", bytes as f64, Unit::Bytes));
+        finding.evidence.push(Evidence::number("files_read_bytes", bytes as f64, Unit::Bytes));
     }
     if let Some(pushed) = first.scan.pushed_filters() {
-        finding.evidence.push(Evidence::text("PushedFilters", if pushed.is_empty() { "none" } else { pushed }));
+        finding.evidence.push(Evidence::text("pushed_filters", if pushed.is_empty() { "none" } else { pushed }));
     }
     let basis = match first.scan_ms {
         Some(ms) => format!("{} of scan time", words::duration(ms)),

@@ -9,6 +9,8 @@ use crate::rule::{Context, Outcome, Rule, Threshold};
 use crate::support::blocked::Blocked;
 use crate::support::loss::{Losses, StageLoss, stage_subject};
 use crate::support::memory::Memory;
+use crate::support::memory::polled;
+use crate::support::total;
 use crate::words;
 
 /// The rule.
@@ -128,7 +130,7 @@ fn finding(ctx: &Context<'_>, hits: &[Hit<'_>]) -> Option<Finding> {
         Evidence::number("gc_time_over_run_time_ratio", ratio, Unit::Ratio).over(ctx.threshold(&GC_RATIO)),
         Evidence::number(
             Metric::JvmGcTime.statistic("sum"),
-            hits.iter().filter_map(|hit| hit.stage.sum(Metric::JvmGcTime)).sum::<u64>() as f64,
+            total(hits.iter().filter_map(|hit| hit.stage.sum(Metric::JvmGcTime))) as f64,
             Unit::Ms,
         ),
     ];
@@ -170,7 +172,7 @@ fn collections(ctx: &Context<'_>) -> Vec<Evidence> {
     let Some(peaks) = worst.map(|executor| &executor.peaks) else { return Vec::new() };
     [TaskColumn::MinorGcTime, TaskColumn::MajorGcTime, TaskColumn::PeakJvmHeap]
         .into_iter()
-        .filter_map(|column| Some(Evidence::number(column.name(), peaks.get(column)? as f64, column.unit())))
+        .filter_map(|column| Some(Evidence::number(column.name(), polled(peaks, column)? as f64, column.unit())))
         .collect()
 }
 

@@ -171,11 +171,11 @@ fn finding(ctx: &Context<'_>, mut group: Vec<Explosion<'_>>) -> Option<Finding> 
         ),
     );
     finding.evidence = vec![
-        Evidence::number("number of output rows (left input)", first.left as f64, Unit::Count),
-        Evidence::number("number of output rows (right input)", first.right as f64, Unit::Count),
+        Evidence::number("left_input_rows_count", first.left as f64, Unit::Count),
+        Evidence::number("right_input_rows_count", first.right as f64, Unit::Count),
     ];
     if let Some(output) = first.output {
-        let evidence = Evidence::number("number of output rows", output as f64, Unit::Count);
+        let evidence = Evidence::number("output_rows_count", output as f64, Unit::Count);
         finding.evidence.push(if first.pairs.is_none() {
             evidence.over(ctx.threshold(&FACTOR) * larger)
         } else {
@@ -183,10 +183,12 @@ fn finding(ctx: &Context<'_>, mut group: Vec<Explosion<'_>>) -> Option<Finding> 
         });
     }
     if let Some(pairs) = first.pairs {
-        finding.evidence.push(Evidence::number("pairs_tried", pairs, Unit::Count).over(ctx.threshold(&MIN_PAIRS)));
+        finding
+            .evidence
+            .push(Evidence::number("pairs_tried_count", pairs, Unit::Count).over(ctx.threshold(&MIN_PAIRS)));
     }
     if first.spilled > 0 {
-        finding.evidence.push(Evidence::number("disk_bytes_spilled_sum", first.spilled as f64, Unit::Bytes));
+        finding.evidence.push(Evidence::number("disk_bytes_spilled_sum_bytes", first.spilled as f64, Unit::Bytes));
     }
     plan::more_subjects(&mut finding, group.iter().skip(1).map(subject));
     finding.savings = Savings {

@@ -217,11 +217,11 @@ fn finding(ctx: &Context<'_>, mut group: Vec<Broadcast<'_>>) -> Option<Finding> 
         ),
     );
     finding.evidence =
-        vec![Evidence::number("data size", first.bytes as f64, Unit::Bytes).over(ctx.threshold(&MIN_BYTES))];
+        vec![Evidence::number("data_size_bytes", first.bytes as f64, Unit::Bytes).over(ctx.threshold(&MIN_BYTES))];
     let named = [
-        ("time to collect", first.collect_ms),
-        ("time to build", first.build_ms),
-        ("time to broadcast", first.send_ms),
+        ("collect_time_ms", first.collect_ms),
+        ("build_time_ms", first.build_ms),
+        ("broadcast_time_ms", first.send_ms),
     ];
     finding.evidence.extend(named.into_iter().filter_map(|(name, ms)| Some(Evidence::number(name, ms?, Unit::Ms))));
     if risky {

@@ -9,6 +9,7 @@ use crate::deployment::{self, AskedMemory};
 use crate::finding::{Advice, Evidence, Finding, Harm, Savings, Subject};
 use crate::problem::Problem;
 use crate::rule::{Context, Outcome, Rule, Threshold};
+use crate::support::memory::polled;
 use crate::words;
 
 /// The rule.
@@ -85,7 +86,7 @@ fn check(ctx: &Context<'_>) -> Outcome {
             near.entry(Limit::Container).or_default().push(Near { executor, peak, limit: container });
             continue;
         }
-        let Some(peak) = executor.peaks.get(TaskColumn::PeakJvmHeap) else { continue };
+        let Some(peak) = polled(&executor.peaks, TaskColumn::PeakJvmHeap) else { continue };
         let collecting = ctx.features.executors.get(&executor.id).and_then(ExecutorSummary::gc_ratio);
         if peak as f64 >= ctx.threshold(&HEAP_SHARE) * asked.heap as f64
             && collecting.is_some_and(|share| share >= ctx.threshold(&GC_SHARE))
@@ -99,7 +100,7 @@ fn check(ctx: &Context<'_>) -> Outcome {
 /// Resident memory of all processes of an executor at their peaks; `None` when it was not polled
 /// (`spark.executor.processTreeMetrics.enabled`).
 fn resident(executor: &Executor) -> Option<u64> {
-    let jvm = executor.peaks.get(TaskColumn::PeakTreeJvmRss).filter(|&peak| peak > 0)?;
+    let jvm = polled(&executor.peaks, TaskColumn::PeakTreeJvmRss)?;
     let more = [TaskColumn::PeakTreePythonRss, TaskColumn::PeakTreeOtherRss];
     Some(more.iter().filter_map(|&column| executor.peaks.get(column)).fold(jvm, u64::saturating_add))
 }
@@ -162,7 +163,7 @@ fn finding(ctx: &Context<'_>, limit: Limit, executors: &[Near<'_>], asked: Asked
         Evidence::number("executors_near_limit_count", executors.len() as f64, Unit::Count),
     ];
     for column in [TaskColumn::PeakJvmHeap, TaskColumn::PeakTreeJvmRss, TaskColumn::PeakTreePythonRss] {
-        if let Some(value) = worst.executor.peaks.get(column).filter(|_| column.name() != feature) {
+        if let Some(value) = polled(&worst.executor.peaks, column).filter(|_| column.name() != feature) {
             finding.evidence.push(Evidence::number(column.name(), value as f64, Unit::Bytes));
         }
     }
@@ -185,7 +186,7 @@ fn container_advice(ctx: &Context<'_>, worst: &Near<'_>, asked: AskedMemory) -> 
     let overhead = asked.overhead.unwrap_or(0);
     let new = worst.peak as f64 * ctx.threshold(&MARGIN) - (worst.limit - overhead.min(worst.limit)) as f64;
     let new = new.max(overhead as f64 + 268_435_456.0);
-    let python = worst.executor.peaks.get(TaskColumn::PeakTreePythonRss).filter(|&python| python > 0);
+    let python = polled(&worst.executor.peaks, TaskColumn::PeakTreePythonRss).filter(|&python| python > 0);
     let mut text = format!(
         "Give the container more beyond the heap: peak {} x {} less {} for the heap and the rest is {}; it has {} now.",
         words::bytes(worst.peak as f64),
@@ -201,7 +202,7 @@ fn container_advice(ctx: &Context<'_>, worst: &Near<'_>, asked: AskedMemory) -> 
         ));
     }
     let mut all = vec![Advice::text(text).set(deployment::overhead_key(ctx.run), words::spark_memory(new))];
-    let heap_peak = worst.executor.peaks.get(TaskColumn::PeakJvmHeap);
+    let heap_peak = polled(&worst.executor.peaks, TaskColumn::PeakJvmHeap);
     if heap_peak.is_some_and(|peak| (peak as f64) < 0.6 * asked.heap as f64) {
         all.push(Advice::text(format!(
             "Or take it from the heap: at most {} of its {} were in use.",

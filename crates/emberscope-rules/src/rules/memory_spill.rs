@@ -11,6 +11,7 @@ use crate::rule::{Context, Outcome, Rule, Threshold};
 use crate::support::loss::{LEAST, Losses, StageLoss, stage_subject};
 use crate::support::memory::Memory;
 use crate::support::partitioning;
+use crate::support::total;
 use crate::words;
 
 /// The rule.
@@ -90,7 +91,7 @@ fn finding(ctx: &Context<'_>, hits: &[(&StageSummary, StageLoss)]) -> Option<Fin
         return None;
     }
     let stage = hits.iter().find(|hit| Some(hit.0.key) == losses.worst())?.0;
-    let sum = |metric| hits.iter().filter_map(|hit| hit.0.sum(metric)).sum::<u64>() as f64;
+    let sum = |metric| total(hits.iter().filter_map(|hit| hit.0.sum(metric))) as f64;
     let (disk, memory) = (sum(Metric::DiskBytesSpilled), sum(Metric::MemoryBytesSpilled));
     let few = concentrated(stage);
     let mut finding = Finding::new(

@@ -218,10 +218,10 @@ fn finding(ctx: &Context<'_>, mut group: Vec<Missed<'_>>) -> Option<Finding> {
         ),
     );
     finding.evidence = vec![
-        Evidence::number("data size (small side)", first.small_bytes as f64, Unit::Bytes)
+        Evidence::number("small_side_data_size_bytes", first.small_bytes as f64, Unit::Bytes)
             .over(room(ctx, first.execution)),
-        Evidence::number("data size (large side)", first.large_bytes as f64, Unit::Bytes),
-        Evidence::number("sort time", first.sort_ms, Unit::Ms),
+        Evidence::number("large_side_data_size_bytes", first.large_bytes as f64, Unit::Bytes),
+        Evidence::number("sort_time_ms", first.sort_ms, Unit::Ms),
         Evidence::text("join_type", first.join.type_name.unwrap_or("unknown")),
     ];
     if let Some(threshold) = ctx.settings.for_sql(first.execution).get(KEY).value() {

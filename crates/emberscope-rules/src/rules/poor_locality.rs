@@ -11,6 +11,7 @@ use crate::rule::{Context, Outcome, Rule, Threshold};
 use crate::support::loss::{LEAST, Losses, StageLoss, stage_subject};
 use crate::support::partitioning::DataSource;
 use crate::support::tasks::{self, Task};
+use crate::support::total;
 use crate::words;
 
 /// The rule.
@@ -90,7 +91,7 @@ fn local(locality: Locality) -> bool {
 
 fn look<'a>(ctx: &Context<'_>, stage: &'a StageSummary) -> Option<Hit<'a>> {
     let count = |kind: fn(Locality) -> bool| -> u64 {
-        stage.locality.iter().filter(|(locality, _)| kind(**locality)).map(|(_, count)| count).sum()
+        total(stage.locality.iter().filter(|(locality, _)| kind(**locality)).map(|(_, &count)| count))
     };
     let (far, near) = (count(remote), count(local));
     let tasks = stage.tasks.succeeded;

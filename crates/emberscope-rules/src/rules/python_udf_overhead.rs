@@ -273,17 +273,13 @@ fn finding(ctx: &Context<'_>, mut group: Vec<Python>, floor: &Threshold) -> Opti
             words::duration(first.cost.task_ms),
         ),
     );
-    finding.evidence = vec![Evidence::number("python_time_share", share, Unit::Ratio)];
+    finding.evidence = vec![Evidence::number("python_time_over_task_time_ratio", share, Unit::Ratio)];
     let numbers = [
-        (
-            if first.measured { "time to run Python workers" } else { "time_outside_jvm" },
-            Some(first.in_python_ms),
-            Unit::Ms,
-        ),
-        ("time to start and initialize Python workers", first.start_ms, Unit::Ms),
-        ("time to execute Python code", first.function_ms, Unit::Ms),
-        ("data sent to Python workers", first.sent.map(|bytes| bytes as f64), Unit::Bytes),
-        ("number of output rows", first.rows.map(|rows| rows as f64), Unit::Count),
+        (if first.measured { "python_time_ms" } else { "time_outside_jvm_ms" }, Some(first.in_python_ms), Unit::Ms),
+        ("python_start_time_ms", first.start_ms, Unit::Ms),
+        ("python_function_time_ms", first.function_ms, Unit::Ms),
+        ("python_data_sent_bytes", first.sent.map(|bytes| bytes as f64), Unit::Bytes),
+        ("output_rows_count", first.rows.map(|rows| rows as f64), Unit::Count),
     ];
     finding
         .evidence

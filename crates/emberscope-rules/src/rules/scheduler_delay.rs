@@ -9,6 +9,7 @@ use crate::problem::Problem;
 use crate::rule::{Context, Outcome, Rule, Threshold};
 use crate::support::loss::{LEAST, Losses, StageLoss, stage_subject};
 use crate::support::tasks;
+use crate::support::total;
 use crate::words;
 
 /// The rule.
@@ -116,7 +117,7 @@ fn finding(ctx: &Context<'_>, hits: &[Hit<'_>]) -> Option<Finding> {
 fn driver_gc(ctx: &Context<'_>) -> Option<f64> {
     let driver = ctx.run.executors.values().find(|executor| executor.id.is_driver())?;
     let parts = [TaskColumn::MinorGcTime, TaskColumn::MajorGcTime].map(|column| driver.peaks.get(column));
-    (parts.iter().any(Option::is_some)).then(|| parts.iter().flatten().sum::<u64>() as f64)
+    (parts.iter().any(Option::is_some)).then(|| total(parts.into_iter().flatten()) as f64)
 }
 
 fn advice(ctx: &Context<'_>, worst: &Hit<'_>) -> Vec<Advice> {

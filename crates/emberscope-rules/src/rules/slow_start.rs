@@ -146,7 +146,9 @@ fn finding(ctx: &Context<'_>, first: f64, ramp: &Ramp, first_launch: Timestamp) 
     if let Some(start) = start {
         finding.evidence.push(Evidence::number("first_task_after_ms", first_launch.since(start).0 as f64, Unit::Ms));
     }
-    finding.evidence.push(Evidence::number("ramp_cost_ms", further, Unit::Ms));
+    if further > 0.0 {
+        finding.evidence.push(Evidence::number("ramp_cost_ms", further, Unit::Ms));
+    }
     let mut how = Vec::new();
     if first > 0.0 {
         how.push(format!("{} before the first executor beyond the usual {usual}", words::duration(first)));
@@ -236,6 +238,7 @@ mod tests {
         assert_eq!(findings[0].savings.wall_clock_ms, Some(45_000));
         assert_eq!(findings[0].summary, "the run waited for its first executors 45.0 s beyond the usual 15.0 s");
         // No executor came later: nothing is said of that half.
+        assert!(findings[0].evidence.iter().all(|fact| fact.feature != "ramp_cost_ms"));
         assert_eq!(findings[0].savings.how, "45.0 s before the first executor beyond the usual 15.0 s");
     }
 

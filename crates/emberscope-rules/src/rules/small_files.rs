@@ -199,18 +199,15 @@ fn finding(ctx: &Context<'_>, mut group: Vec<Access<'_>>) -> Option<Finding> {
             words::bytes(first.bytes as f64),
         ),
     );
-    let (count, bytes) = if first.writes {
-        ("number of written files", "written output")
-    } else {
-        ("number of files read", "size of files read")
-    };
+    let (count, bytes) =
+        if first.writes { ("files_written_count", "written_bytes") } else { ("files_read_count", "files_read_bytes") };
     finding.evidence = vec![
         Evidence::number(count, first.files as f64, Unit::Count).over(ctx.threshold(&MIN_FILES)),
         Evidence::number(bytes, first.bytes as f64, Unit::Bytes),
         Evidence::number("mean_file_bytes", mean, Unit::Bytes).over(ctx.threshold(&FILE_BYTES)),
     ];
     if first.driver_ms > 0.0 {
-        let name = if first.writes { "job commit time" } else { "metadata time" };
+        let name = if first.writes { "job_commit_time_ms" } else { "metadata_time_ms" };
         finding.evidence.push(Evidence::number(name, first.driver_ms, Unit::Ms));
     }
     plan::more_subjects(&mut finding, group.iter().skip(1).map(subject));

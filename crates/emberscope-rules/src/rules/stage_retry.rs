@@ -10,6 +10,7 @@ use crate::finding::{Advice, Evidence, Finding, Harm, Savings, Subject};
 use crate::problem::Problem;
 use crate::root_cause::RootCause;
 use crate::rule::{Context, Outcome, Rule, Threshold};
+use crate::support::total;
 use crate::words;
 
 /// The rule.
@@ -68,7 +69,7 @@ fn finding(ctx: &Context<'_>, fetches: &[FailedTasks], attempts: &BTreeMap<Stage
     if ctx.below_floor(loss.wall_clock_ms, &FLOOR) && !last_chance && !failed {
         return None;
     }
-    let failures_count: u64 = fetches.iter().map(|group| group.count).sum();
+    let failures_count = total(fetches.iter().map(|group| group.count));
     let mut stages: Vec<StageKey> = attempts.values().flatten().copied().filter(|key| key.attempt > 0).collect();
     stages.extend(fetches.iter().map(|group| group.stage));
     stages.sort_unstable();

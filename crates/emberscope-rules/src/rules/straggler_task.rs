@@ -224,15 +224,15 @@ fn finding(ctx: &Context<'_>, group: Group) -> Option<Finding> {
     if let Some(parts) = parts {
         finding.evidence.extend(
             [
-                ("executor_cpu_time_ms", parts.cpu_ms),
-                ("shuffle_fetch_wait_time_ms", parts.fetch_ms),
-                ("jvm_gc_time_ms", parts.gc_ms),
-                ("shuffle_write_wait_time_ms", parts.write_ms),
-                ("blocked_without_metric_ms", parts.rest_ms),
+                ("executor_cpu_time_ns", parts.cpu_ms, Unit::Ns),
+                ("shuffle_fetch_wait_time_ms", parts.fetch_ms, Unit::Ms),
+                ("jvm_gc_time_ms", parts.gc_ms, Unit::Ms),
+                ("shuffle_write_wait_time_ms", parts.write_ms, Unit::Ms),
+                ("blocked_without_metric_ms", parts.rest_ms, Unit::Ms),
             ]
             .into_iter()
-            .filter(|(_, ms)| *ms >= 1.0)
-            .map(|(name, ms)| Evidence::number(name, ms, Unit::Ms)),
+            .filter(|(_, ms, _)| *ms >= 1.0)
+            .map(|(name, ms, unit)| Evidence::number(name, if unit == Unit::Ns { ms * 1e6 } else { ms }, unit)),
         );
     }
     if parts.is_none() {

@@ -112,8 +112,9 @@ fn finding(ctx: &Context<'_>, query: &StreamingQuery, batches: &[&MicroBatch]) -
     );
     finding.evidence = lag.evidence;
     if let Some((phase, ms, share)) = phases.first() {
-        finding.evidence.push(Evidence::number(format!("{phase}_mean"), *ms / batches.len() as f64, Unit::Ms));
-        finding.evidence.push(Evidence::number(format!("{phase}_share"), *share, Unit::Ratio));
+        let name = snake_case(phase);
+        finding.evidence.push(Evidence::number(format!("{name}_mean_ms"), *ms / batches.len() as f64, Unit::Ms));
+        finding.evidence.push(Evidence::number(format!("{name}_ratio"), *share, Unit::Ratio));
     }
     finding.savings = Savings { wall_clock_ms: Some(behind.round() as u64), core_ms: None, how: lag.how };
     finding.advice = advice(ctx, batches, &phases, lag.interval_ms);
@@ -130,7 +131,7 @@ fn starts(batches: &[&MicroBatch]) -> Vec<(f64, f64)> {
         .windows(2)
         .filter_map(|pair| {
             let [before, after] = pair else { return None };
-            (after.batch_id == before.batch_id + 1).then_some(())?;
+            (before.batch_id.checked_add(1) == Some(after.batch_id)).then_some(())?;
             let gap = after.started_at?.since(before.started_at?).0 as f64;
             Some((gap, before.trigger_execution_ms()? as f64))
         })
@@ -171,7 +172,7 @@ fn late(ctx: &Context<'_>, batches: &[&MicroBatch]) -> Option<Lag> {
         ),
         evidence: vec![
             Evidence::number("trigger_execution_mean_ms", mean, Unit::Ms).over(interval),
-            Evidence::number("late_batches_share", share, Unit::Ratio).over(ctx.threshold(&LATE_SHARE)),
+            Evidence::number("late_batches_ratio", share, Unit::Ratio).over(ctx.threshold(&LATE_SHARE)),
         ],
         behind_ms: behind,
         how: format!(
@@ -212,10 +213,10 @@ fn backlog(ctx: &Context<'_>, batches: &[&MicroBatch]) -> Option<Lag> {
             words::count(first.max(0.0) as u64),
         ),
         evidence: vec![
-            Evidence::number("avg_offsets_behind_latest", last, Unit::Count)
+            Evidence::number("offsets_behind_latest_count", last, Unit::Count)
                 .over(ctx.threshold(&GROWTH) * first.max(1.0))
                 .against(first),
-            Evidence::number("processed_rows_per_second", rate, Unit::Count),
+            Evidence::number("processed_rows_per_second", rate, Unit::PerSecond),
         ],
         behind_ms,
         how: format!(
@@ -264,9 +265,9 @@ fn outrun(ctx: &Context<'_>, batches: &[&MicroBatch]) -> Option<Lag> {
             words::duration(last),
         ),
         evidence: vec![
-            Evidence::number("input_rows_per_second", mean(|rate| rate.0), Unit::Count),
-            Evidence::number("processed_rows_per_second", mean(|rate| rate.1), Unit::Count),
-            Evidence::number("trigger_execution_ms (last third)", last, Unit::Ms)
+            Evidence::number("input_rows_per_second", mean(|rate| rate.0), Unit::PerSecond),
+            Evidence::number("processed_rows_per_second", mean(|rate| rate.1), Unit::PerSecond),
+            Evidence::number("trigger_execution_last_third_p50_ms", last, Unit::Ms)
                 .over(ctx.threshold(&GROWTH) * first)
                 .against(first),
         ],
@@ -295,6 +296,18 @@ fn median_of_third(values: &[f64], last: bool) -> f64 {
     let mut part = part.unwrap_or_default().to_vec();
     part.sort_by(f64::total_cmp);
     part.get(part.len() / 2).copied().unwrap_or(0.0)
+}
+
+/// A phase as the columns of `streaming_batches` call it: `addBatch` is `add_batch`.
+fn snake_case(phase: &str) -> String {
+    let mut out = String::with_capacity(phase.len() + 4);
+    for c in phase.chars().filter(char::is_ascii_alphanumeric) {
+        if c.is_ascii_uppercase() && !out.is_empty() {
+            out.push('_');
+        }
+        out.push(c.to_ascii_lowercase());
+    }
+    out
 }
 
 /// Phases of the batches with their time in ms and share of the whole, the longest first.

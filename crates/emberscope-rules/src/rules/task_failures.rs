@@ -10,6 +10,7 @@ use crate::finding::{Advice, Evidence, Finding, Harm, Savings, Subject};
 use crate::problem::Problem;
 use crate::root_cause::RootCause;
 use crate::rule::{Context, Outcome, Rule, Threshold};
+use crate::support::total;
 use crate::words;
 
 /// The rule.
@@ -57,7 +58,7 @@ fn check(ctx: &Context<'_>) -> Outcome {
 fn finding(ctx: &Context<'_>, cause: &Cause) -> Option<Finding> {
     let stages: BTreeSet<StageKey> = cause.groups.iter().map(|group| group.stage).collect();
     let loss = loss(ctx, cause, &stages);
-    let count: u64 = cause.groups.iter().map(|group| group.count).sum();
+    let count = total(cause.groups.iter().map(|group| group.count));
     let allowed = allowed_failures(ctx);
     let most = cause.groups.iter().map(|group| group.most_attempts).max().unwrap_or(0);
     let last_chance = cause.kind == TaskEndKind::ExceptionFailure && allowed > 1 && most + 1 >= allowed;
@@ -188,7 +189,7 @@ fn one_executor<'a>(cause: &'a Cause, ctx: &Context<'_>) -> Option<&'a emberscop
     /// Failures that are all on one executor by chance are common below this.
     const AT_LEAST: u64 = 3;
     let ids: BTreeSet<_> = cause.groups.iter().map(|group| group.executor.as_ref()).collect();
-    let count: u64 = cause.groups.iter().map(|group| group.count).sum();
+    let count = total(cause.groups.iter().map(|group| group.count));
     let others = ctx.features.executors.values().filter(|executor| executor.tasks.succeeded > 0).count();
     match ids.first() {
         Some(&Some(id)) if ids.len() == 1 && count >= AT_LEAST && others > 1 => Some(id),

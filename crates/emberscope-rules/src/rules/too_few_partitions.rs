@@ -170,7 +170,7 @@ fn finding(ctx: &Context<'_>, source: DataSource, hits: &[Hit<'_>]) -> Option<Fi
         ),
     );
     finding.evidence = vec![
-        Evidence::number("tasks_count", worst.tasks as f64, Unit::Count).over(worst.slots as f64),
+        Evidence::number("tasks_succeeded_count", worst.tasks as f64, Unit::Count).over(worst.slots as f64),
         Evidence::number("task_duration_mean_ms", worst.mean_ms, Unit::Ms),
         Evidence::number("bytes_in_mean_bytes", worst.bytes_each, Unit::Bytes),
         Evidence::text("partitions_from", source.words()),

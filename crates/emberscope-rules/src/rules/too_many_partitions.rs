@@ -10,6 +10,7 @@ use crate::problem::Problem;
 use crate::rule::{Context, Outcome, Rule, Threshold};
 use crate::support::loss::{LEAST, Losses, StageLoss, span_ms, stage_subject};
 use crate::support::partitioning::{self, DataSource};
+use crate::support::total;
 use crate::words;
 
 /// The rule.
@@ -121,7 +122,7 @@ fn finding(ctx: &Context<'_>, source: DataSource, hits: &[Hit<'_>]) -> Option<Fi
     }
     let worst = hits.iter().find(|hit| Some(hit.stage.key) == losses.worst())?;
     let stage = worst.stage;
-    let tasks: u64 = hits.iter().map(|hit| hit.stage.tasks.succeeded).sum();
+    let tasks = total(hits.iter().map(|hit| hit.stage.tasks.succeeded));
     let mut finding = Finding::new(
         Problem::TooManyPartitions,
         (0.6 + 0.2 * (worst.overhead_ms / worst.run_ms.max(1.0) - 0.5)).clamp(0.6, 0.9),
@@ -136,7 +137,8 @@ fn finding(ctx: &Context<'_>, source: DataSource, hits: &[Hit<'_>]) -> Option<Fi
         ),
     );
     finding.evidence = vec![
-        Evidence::number("tasks_count", stage.tasks.succeeded as f64, Unit::Count).over(ctx.threshold(&MIN_TASKS)),
+        Evidence::number("tasks_succeeded_count", stage.tasks.succeeded as f64, Unit::Count)
+            .over(ctx.threshold(&MIN_TASKS)),
         Evidence::number("task_overhead_p50_ms", worst.overhead_ms, Unit::Ms)
             .over(ctx.threshold(&OVERHEAD_RATIO) * worst.run_ms),
         Evidence::number(Metric::ExecutorRunTime.statistic("p50"), worst.run_ms, Unit::Ms),

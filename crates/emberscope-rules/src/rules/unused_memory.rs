@@ -6,6 +6,7 @@ use crate::deployment::{self, Manager};
 use crate::finding::{Advice, Evidence, Finding, Savings, Subject};
 use crate::problem::Problem;
 use crate::rule::{Context, Outcome, Rule, Threshold};
+use crate::support::memory::polled;
 use crate::words;
 
 /// The rule.
@@ -64,13 +65,13 @@ fn check(ctx: &Context<'_>) -> Outcome {
         }
         lived += 1;
         life_ms = life_ms.saturating_add(life);
-        peaks.extend(executor.peaks.get(TaskColumn::PeakJvmHeap).filter(|&peak| peak > 0));
+        peaks.extend(polled(&executor.peaks, TaskColumn::PeakJvmHeap));
     }
     if lived == 0 && ctx.run.worker_executors().any(|executor| !executor.peaks.is_empty()) {
         return Outcome::Clear;
     }
     // The largest user may be among those that do not say.
-    if (peaks.len() as u64) * 2 <= lived || peaks.is_empty() {
+    if (peaks.len() as u64).saturating_mul(2) <= lived || peaks.is_empty() {
         return Outcome::missing(
             "peak memory of most executors (spark.eventLog.logStageExecutorMetrics, Spark 3.0 on)",
         );
@@ -105,7 +106,7 @@ fn finding(ctx: &Context<'_>, heap: u64, peak: u64, new: f64, life_ms: u64, know
         Evidence::number("executors_with_peaks_count", known as f64, Unit::Count),
     ];
     for column in [TaskColumn::PeakOnHeapUnified, TaskColumn::PeakTreeJvmRss] {
-        if let Some(value) = ctx.run.worker_executors().filter_map(|executor| executor.peaks.get(column)).max() {
+        if let Some(value) = ctx.run.worker_executors().filter_map(|executor| polled(&executor.peaks, column)).max() {
             finding.evidence.push(Evidence::number(column.name(), value as f64, Unit::Bytes));
         }
     }
@@ -175,6 +176,18 @@ mod tests {
         assert_eq!(findings[0].advice[0].config["spark.executor.memory"], "5g");
         // (16 - 5) GiB for 200 s are 11 x 200 / 3600 = 0.6 GiB hours.
         assert!(findings[0].savings.how.contains("0.6 GiB hours"), "{}", findings[0].savings.how);
+    }
+
+    #[test]
+    fn resident_memory_that_was_not_polled_is_left_out() {
+        let facts = |rss: u64| {
+            let builder = peaks(Some(3 * GIB), Some(2 * GIB)).with(move |run| {
+                run.executors.values_mut().for_each(|one| one.peaks.raise(TaskColumn::PeakTreeJvmRss, rss));
+            });
+            let findings = check(&RULE, &builder);
+            findings[0].evidence.iter().any(|fact| fact.feature == TaskColumn::PeakTreeJvmRss.name())
+        };
+        assert_eq!((facts(0), facts(4 * GIB)), (false, true));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! How much memory a task of a stage had, and which setting gives it more.
 
 use emberscope_extract::features::StageSummary;
-use emberscope_run::Unit;
+use emberscope_run::{ExecutorMetrics, TaskColumn, Unit};
 
 use crate::deployment::is_local;
 use crate::finding::Evidence;
@@ -14,6 +14,23 @@ const MIB: f64 = 1_048_576.0;
 const RESERVED_BYTES: f64 = 300.0 * MIB;
 /// Above this heap the JVM gives up compressed object pointers and needs more memory for the same objects.
 const MAX_HEAP_BYTES: f64 = 32.0 * 1_024.0 * MIB;
+
+/// A peak of an executor; `None` when it was never polled. Spark writes 0 for whatever it did not poll: every metric of the
+/// process tree where that is off or there is no `/proc`, and a heap that no poll came in time for.
+pub(crate) fn polled(peaks: &ExecutorMetrics, column: TaskColumn) -> Option<u64> {
+    let witness = match column {
+        TaskColumn::PeakTreeJvmVirtual
+        | TaskColumn::PeakTreeJvmRss
+        | TaskColumn::PeakTreePythonVirtual
+        | TaskColumn::PeakTreePythonRss
+        | TaskColumn::PeakTreeOtherVirtual
+        | TaskColumn::PeakTreeOtherRss => TaskColumn::PeakTreeJvmRss,
+        // A JVM that runs has something on its heap.
+        _ => TaskColumn::PeakJvmHeap,
+    };
+    let value = peaks.get(column)?;
+    (value > 0 || peaks.get(witness).is_some_and(|witness| witness > 0)).then_some(value)
+}
 
 /// The memory of the executors that ran a stage.
 #[derive(Debug, Clone, PartialEq)]
@@ -109,5 +126,32 @@ impl Memory {
     /// The memory as evidence.
     pub(crate) fn evidence(&self) -> Option<Evidence> {
         Some(Evidence::number("execution_memory_per_task_bytes", self.per_task()?, Unit::Bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_tree_of_zero_bytes_was_not_polled_and_one_without_python_was() {
+        let mut peaks = ExecutorMetrics::default();
+        peaks.raise(TaskColumn::PeakJvmHeap, 1_000);
+        peaks.raise(TaskColumn::PeakTreeJvmRss, 0);
+        peaks.raise(TaskColumn::PeakTreePythonRss, 0);
+        assert_eq!(polled(&peaks, TaskColumn::PeakTreeJvmRss), None);
+        assert_eq!(polled(&peaks, TaskColumn::PeakTreePythonRss), None);
+        peaks.raise(TaskColumn::PeakTreeJvmRss, 5_000);
+        assert_eq!(polled(&peaks, TaskColumn::PeakTreeJvmRss), Some(5_000));
+        assert_eq!(polled(&peaks, TaskColumn::PeakTreePythonRss), Some(0));
+        assert_eq!(polled(&peaks, TaskColumn::PeakJvmHeap), Some(1_000));
+        assert_eq!(polled(&peaks, TaskColumn::PeakOffHeapUnified), None);
+    }
+
+    #[test]
+    fn a_heap_of_zero_bytes_was_not_polled() {
+        let mut peaks = ExecutorMetrics::default();
+        peaks.raise(TaskColumn::PeakJvmHeap, 0);
+        assert_eq!(polled(&peaks, TaskColumn::PeakJvmHeap), None);
     }
 }

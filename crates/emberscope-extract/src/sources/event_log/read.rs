@@ -1,10 +1,8 @@
 //! Reads the parts of a run: decoding, parsing and building, on one thread or on all.
 
-use std::collections::BTreeMap;
+mod parallel;
+
 use std::io;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
 
 use emberscope_run::{IssueCode, Run, Source};
 use memchr::memchr_iter;
@@ -109,11 +107,6 @@ struct PartEnd {
     error: Option<io::Error>,
 }
 
-enum Message {
-    Block { part: usize, parsed: Parsed },
-    End { part: usize, end: PartEnd },
-}
-
 /// Reads a run.
 ///
 /// # Errors
@@ -123,7 +116,7 @@ enum Message {
 pub fn read_run(input: &RunInput, options: &ReadOptions<'_>) -> Result<Run, SourceError> {
     let mut reading = Reading::new(input, &options.limits);
     if options.threads > 1 {
-        read_parallel(input, options, &mut reading);
+        parallel::read_parallel(input, options, &mut reading);
     } else {
         for part in 0..input.parts.len() {
             let end = read_part(input, part, options, &mut |block| {
@@ -197,119 +190,6 @@ fn parse_block(block: &Block, max_line: usize) -> Parsed {
         take(text.len(), number, &mut parsed);
     }
     parsed
-}
-
-/// One thread reads and decodes (several when there are several parts), the others parse, the calling one builds.
-fn read_parallel(input: &RunInput, options: &ReadOptions<'_>, reading: &mut Reading<'_>) {
-    let workers = options.threads.max(2) - 1;
-    let in_flight = 2 * options.threads;
-    let max_line = options.limits.max_line_bytes;
-    let (block_sender, block_receiver) = sync_channel::<(u64, usize, Block)>(in_flight);
-    let (result_sender, result_receiver) = sync_channel::<(u64, Message)>(in_flight);
-    let shared = Mutex::new(block_receiver);
-    thread::scope(|scope| {
-        for _ in 0..workers {
-            let results = result_sender.clone();
-            let shared = &shared;
-            scope.spawn(move || {
-                loop {
-                    let next = shared.lock().unwrap_or_else(PoisonError::into_inner).recv();
-                    let Ok((sequence, part, block)) = next else { return };
-                    let message = Message::Block { part, parsed: parse_block(&block, max_line) };
-                    if results.send((sequence, message)).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-        let results = result_sender;
-        scope.spawn(move || {
-            let mut sequence = 0;
-            let mut ahead = PartsAhead::start(scope, input, *options, (options.threads / 2).max(1));
-            for part in 0..input.parts.len() {
-                let Some(receiver) = ahead.next() else { return };
-                for delivery in receiver {
-                    let sent = match delivery {
-                        Delivery::Block(block) => block_sender.send((sequence, part, block)).is_ok(),
-                        Delivery::End(end) => {
-                            let end = end.unwrap_or_else(|error| PartEnd {
-                                codec: "unreadable",
-                                losses: Vec::new(),
-                                error: Some(error),
-                            });
-                            results.send((sequence, Message::End { part, end })).is_ok()
-                        }
-                    };
-                    if !sent {
-                        return;
-                    }
-                    sequence += 1;
-                }
-            }
-        });
-        apply_in_order(&result_receiver, reading);
-    });
-}
-
-fn apply_in_order(results: &Receiver<(u64, Message)>, reading: &mut Reading<'_>) {
-    let mut waiting = BTreeMap::new();
-    let mut next = 0;
-    for (sequence, message) in results {
-        waiting.insert(sequence, message);
-        while let Some(message) = waiting.remove(&next) {
-            next += 1;
-            match message {
-                Message::Block { part, parsed } => reading.block(part, parsed),
-                Message::End { part, end } if end.codec == "unreadable" => {
-                    reading.unreadable(part, end.error.unwrap_or_else(|| io::Error::other("unreadable")));
-                }
-                Message::End { part, end } => reading.end(part, end),
-            }
-        }
-    }
-}
-
-enum Delivery {
-    Block(Block),
-    End(io::Result<PartEnd>),
-}
-
-/// Readers of the next parts, a few of them running ahead.
-struct PartsAhead<'scope, 'env> {
-    scope: &'scope thread::Scope<'scope, 'env>,
-    input: &'env RunInput,
-    options: ReadOptions<'env>,
-    started: usize,
-    open: std::collections::VecDeque<Receiver<Delivery>>,
-    ahead: usize,
-}
-
-impl<'scope, 'env> PartsAhead<'scope, 'env> {
-    fn start(
-        scope: &'scope thread::Scope<'scope, 'env>,
-        input: &'env RunInput,
-        options: ReadOptions<'env>,
-        ahead: usize,
-    ) -> Self {
-        Self { scope, input, options, started: 0, open: std::collections::VecDeque::new(), ahead }
-    }
-
-    fn next(&mut self) -> Option<Receiver<Delivery>> {
-        while self.open.len() < self.ahead && self.started < self.input.parts.len() {
-            let (sender, receiver) = sync_channel(2);
-            let (input, options, part) = (self.input, self.options, self.started);
-            self.scope.spawn(move || read_ahead(input, part, &options, &sender));
-            self.started += 1;
-            self.open.push_back(receiver);
-        }
-        self.open.pop_front()
-    }
-}
-
-fn read_ahead(input: &RunInput, part: usize, options: &ReadOptions<'_>, sender: &SyncSender<Delivery>) {
-    let end = read_part(input, part, options, &mut |block| (sender.send(Delivery::Block(block)).is_ok(), Vec::new()));
-    // The receiver is gone only when the reading was given up.
-    let _ = sender.send(Delivery::End(end));
 }
 
 /// The state of reading one run: the builder and the account of events.

@@ -42,6 +42,9 @@ fn batches_that_outlast_the_trigger_are_found_with_its_interval() {
     // Six batches of 8 s with a trigger of 5 s.
     assert_eq!(findings[0].savings.wall_clock_ms, Some(18_000));
     assert!(findings[0].summary.contains("6 of 9 batches"), "{}", findings[0].summary);
+    // The longest phase is named as its columns are.
+    let names: Vec<&str> = findings[0].evidence.iter().map(|fact| fact.feature.as_str()).collect();
+    assert_eq!(names, ["trigger_execution_mean_ms", "late_batches_ratio", "add_batch_mean_ms", "add_batch_ratio"]);
     // 6,030 rows in 51 s are 118 a second, 591 in 5 s.
     assert!(findings[0].advice.iter().any(|advice| advice.text.contains("591 rows")), "{:?}", findings[0].advice);
 }

@@ -1,0 +1,285 @@
+//! How good the findings are on runs whose truth is known.
+//!
+//! A labelled problem counts as found when a finding of the run names it, by itself or among its consequences. A finding of a
+//! problem that is not labelled is a false alarm, unless it is a consequence of another. Strength 1, hardly there, is on the
+//! curve and counts neither as a miss nor as an alarm: a rule has a floor below which it is silent on purpose. The same holds
+//! for what was brought about and had no effect.
+
+mod labels;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use emberscope_extract::sources::{DiscoverLimits, InputError, discover};
+use emberscope_rules::{Finding, Problem, RULES, Severity, Subject};
+use serde::Serialize;
+
+pub use labels::{Label, LabelError, LabelSubject, LabelledRun, STRENGTHS, read_labels};
+
+use crate::batch::{BatchOptions, diagnose_all};
+use crate::config::Config;
+use crate::diagnosis::Diagnosis;
+
+/// The least strength that a rule is held to.
+const COUNTED_STRENGTH: u8 = 2;
+
+/// The figures over a set of runs.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Evaluation {
+    /// Runs that were looked at.
+    pub runs: u64,
+    /// Runs without a label.
+    pub healthy_runs: u64,
+    /// Runs without a label and without a finding of severity warning or critical.
+    pub healthy_runs_without_warning: u64,
+    /// The least severity that counts as found.
+    pub at: Severity,
+    /// Mean over the problems that have a labelled run of strength 2 or more; null when there is none.
+    pub macro_f1: Option<f64>,
+    /// Each problem that has a label or a finding.
+    pub problems: Vec<ProblemFigures>,
+    /// Labelled problems of strength 2 or more that no finding names.
+    pub misses: Vec<Miss>,
+    /// Findings of problems that are not there.
+    pub false_alarms: Vec<FalseAlarm>,
+    /// Logs that could not be read, and why.
+    pub unreadable: Vec<String>,
+}
+
+/// The figures of one problem.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ProblemFigures {
+    /// The problem.
+    pub problem: Problem,
+    /// By strength from 1: labelled runs, and those found among them.
+    pub by_strength: Vec<Found>,
+    /// Labelled runs of strength 2 or more that were found.
+    pub true_positives: u64,
+    /// Runs with a finding and without a label.
+    pub false_positives: u64,
+    /// Labelled runs of strength 2 or more that were not found.
+    pub false_negatives: u64,
+    /// Of what was found, the share that is there; null when nothing was found.
+    pub precision: Option<f64>,
+    /// Of what is there, the share that was found; null when nothing is there.
+    pub recall: Option<f64>,
+    /// The harmonic mean of both; null when nothing is there.
+    pub f1: Option<f64>,
+    /// Of the runs found whose label names subjects, the share in which the finding names one of them; null without such.
+    pub subject_share: Option<f64>,
+}
+
+/// Labelled runs, and those found among them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Found {
+    /// Runs with the label.
+    pub labelled: u64,
+    /// Those in which it was found.
+    pub found: u64,
+}
+
+/// A problem that is there and was not found.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Miss {
+    /// The problem.
+    pub problem: &'static str,
+    /// The run.
+    pub run: String,
+    /// How strong it is.
+    pub strength: u8,
+    /// What was found instead.
+    pub instead: Vec<&'static str>,
+}
+
+/// A finding of a problem that is not there.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct FalseAlarm {
+    /// The problem.
+    pub problem: &'static str,
+    /// The run.
+    pub run: String,
+    /// The finding's severity.
+    pub severity: Severity,
+    /// What is there.
+    pub labelled: Vec<&'static str>,
+}
+
+#[derive(Default)]
+struct Tally {
+    by_strength: [Found; STRENGTHS as usize],
+    true_positives: u64,
+    false_positives: u64,
+    false_negatives: u64,
+    with_subject: Found,
+}
+
+/// Diagnoses labelled runs and compares. Findings below `at` do not count.
+///
+/// # Errors
+///
+/// When a log is not there or is no event log.
+pub fn evaluate(
+    runs: &[LabelledRun],
+    config: &Config,
+    at: Severity,
+    options: &BatchOptions<'_>,
+) -> Result<Evaluation, InputError> {
+    let mut counting = Counting { at, ..Counting::default() };
+    let (mut inputs, mut known) = (Vec::with_capacity(runs.len()), Vec::with_capacity(runs.len()));
+    for run in runs {
+        if let Some(input) = discover(&run.log, &DiscoverLimits::default())?.runs.into_iter().next() {
+            inputs.push(input);
+            known.push(run);
+        } else {
+            counting.unreadable.push(format!("{}: no event log", run.log.display()));
+        }
+    }
+    let mut truth = known.into_iter();
+    diagnose_all(&inputs, config, options, |input, result| {
+        // Every run has one input, and they come in order.
+        if let Some(run) = truth.next() {
+            match result {
+                Ok(diagnosis) => counting.take(run, &diagnosis),
+                Err(error) => counting.unreadable.push(format!("{}: {error}", input.path)),
+            }
+        }
+    });
+    Ok(counting.finish())
+}
+
+struct Counting {
+    at: Severity,
+    tallies: BTreeMap<Problem, Tally>,
+    runs: u64,
+    healthy: u64,
+    quiet: u64,
+    misses: Vec<Miss>,
+    false_alarms: Vec<FalseAlarm>,
+    unreadable: Vec<String>,
+}
+
+impl Default for Counting {
+    fn default() -> Self {
+        Self {
+            at: Severity::Info,
+            tallies: BTreeMap::new(),
+            runs: 0,
+            healthy: 0,
+            quiet: 0,
+            misses: Vec::new(),
+            false_alarms: Vec::new(),
+            unreadable: Vec::new(),
+        }
+    }
+}
+
+impl Counting {
+    fn take(&mut self, run: &LabelledRun, diagnosis: &Diagnosis) {
+        self.runs += 1;
+        if run.problems.is_empty() {
+            self.healthy += 1;
+            self.quiet += u64::from(!diagnosis.reaches(Severity::Warning));
+        }
+        let findings: Vec<&Finding> = diagnosis.findings.iter().filter(|finding| finding.severity >= self.at).collect();
+        let own: BTreeSet<Problem> = findings.iter().map(|finding| finding.problem).collect();
+        let named: BTreeSet<Problem> = findings.iter().flat_map(|finding| problems(finding)).collect();
+        for (&problem, label) in &run.problems {
+            let tally = self.tallies.entry(problem).or_default();
+            let found = named.contains(&problem);
+            let place = usize::from(label.strength.clamp(1, STRENGTHS) - 1);
+            tally.by_strength[place].labelled += 1;
+            tally.by_strength[place].found += u64::from(found);
+            if found && !label.subjects.is_empty() {
+                tally.with_subject.labelled += 1;
+                let hit = findings.iter().any(|finding| {
+                    problems(finding).any(|named| named == problem) && points_at(finding, &label.subjects)
+                });
+                tally.with_subject.found += u64::from(hit);
+            }
+            if label.strength < COUNTED_STRENGTH {
+                continue;
+            }
+            tally.true_positives += u64::from(found);
+            tally.false_negatives += u64::from(!found);
+            if !found {
+                self.misses.push(Miss {
+                    problem: problem.name(),
+                    run: run.run.clone(),
+                    strength: label.strength,
+                    instead: own.iter().map(|problem| problem.name()).collect(),
+                });
+            }
+        }
+        for &problem in
+            own.iter().filter(|problem| !run.problems.contains_key(problem) && !run.unsure.contains(problem))
+        {
+            self.tallies.entry(problem).or_default().false_positives += 1;
+            let severity =
+                findings.iter().filter(|finding| finding.problem == problem).map(|finding| finding.severity).max();
+            self.false_alarms.push(FalseAlarm {
+                problem: problem.name(),
+                run: run.run.clone(),
+                severity: severity.unwrap_or(Severity::Info),
+                labelled: run.problems.keys().map(|problem| problem.name()).collect(),
+            });
+        }
+    }
+
+    fn finish(mut self) -> Evaluation {
+        self.misses.sort();
+        self.false_alarms.sort();
+        let order = |problem: &Problem| RULES.iter().position(|rule| rule.problem == *problem).unwrap_or(usize::MAX);
+        let mut problems: Vec<ProblemFigures> =
+            self.tallies.iter().map(|(&problem, tally)| figures(problem, tally)).collect();
+        problems.sort_by_key(|figures| order(&figures.problem));
+        let scores: Vec<f64> = problems.iter().filter_map(|figures| figures.f1).collect();
+        Evaluation {
+            runs: self.runs,
+            healthy_runs: self.healthy,
+            healthy_runs_without_warning: self.quiet,
+            at: self.at,
+            macro_f1: (!scores.is_empty()).then(|| scores.iter().sum::<f64>() / scores.len() as f64),
+            problems,
+            misses: self.misses,
+            false_alarms: self.false_alarms,
+            unreadable: self.unreadable,
+        }
+    }
+}
+
+/// The problem of a finding, and those that follow from it.
+fn problems(finding: &Finding) -> impl Iterator<Item = Problem> + '_ {
+    std::iter::once(finding.problem).chain(finding.consequences.iter().map(|consequence| consequence.problem))
+}
+
+/// Everything that a finding points at.
+fn subjects(finding: &Finding) -> impl Iterator<Item = &Subject> {
+    let consequences = finding.consequences.iter().flat_map(|consequence| &consequence.subjects);
+    std::iter::once(&finding.subject).chain(&finding.more_subjects).chain(consequences)
+}
+
+fn points_at(finding: &Finding, labels: &[LabelSubject]) -> bool {
+    subjects(finding).any(|subject| {
+        labels.iter().any(|label| {
+            let same = |a: Option<u64>, b: Option<u64>| a.is_some() && a == b;
+            same(label.stage_id, subject.stage_id)
+                || same(label.sql_execution_id, subject.sql_execution_id)
+                || (label.executor_id.is_some() && label.executor_id == subject.executor_id)
+        })
+    })
+}
+
+fn figures(problem: Problem, tally: &Tally) -> ProblemFigures {
+    let share = |part: u64, whole: u64| (whole > 0).then(|| part as f64 / whole as f64);
+    let (hits, alarms, misses) = (tally.true_positives, tally.false_positives, tally.false_negatives);
+    ProblemFigures {
+        problem,
+        by_strength: tally.by_strength.to_vec(),
+        true_positives: hits,
+        false_positives: alarms,
+        false_negatives: misses,
+        precision: share(hits, hits + alarms),
+        recall: share(hits, hits + misses),
+        f1: (hits + misses > 0).then(|| 2.0 * hits as f64 / (2 * hits + alarms + misses) as f64),
+        subject_share: share(tally.with_subject.found, tally.with_subject.labelled),
+    }
+}
