@@ -55,6 +55,7 @@ mod tests {
             Ok(())
         }
         fn clear_line(&self) -> io::Result<()> {
+            self.1.lock().expect("not poisoned").clear();
             Ok(())
         }
         fn flush(&self) -> io::Result<()> {

@@ -10,7 +10,12 @@ pub(crate) fn reflow(page: &str, width: usize) -> String {
     for line in page.lines() {
         let text = line.trim_start();
         let fence = text.starts_with("```");
-        if fenced || fence || text.is_empty() || text.starts_with(['|', '#']) || line.starts_with("    ") && block.is_empty() {
+        if fenced
+            || fence
+            || text.is_empty()
+            || text.starts_with(['|', '#'])
+            || line.starts_with("    ") && block.is_empty()
+        {
             block.flush(width, &mut out);
             fenced ^= fence;
             if text.starts_with('#') && !fenced && !fence {

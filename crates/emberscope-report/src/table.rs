@@ -28,7 +28,7 @@ pub(crate) fn rows(report: &Report) -> Vec<(&Diagnosis, [String; 7])> {
             if names.get(&row[NAME]).is_some_and(|&count| count > 1)
                 && let Some(source) = diagnosis.sources.first()
             {
-                row[NAME] = format!("{} · {}", row[NAME], source.path);
+                row[NAME] = format!("{} · {}", phrases::title(diagnosis), source.path);
             }
             (diagnosis, row)
         })

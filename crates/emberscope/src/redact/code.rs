@@ -8,21 +8,70 @@ use super::secrets::Secrets;
 
 /// Classes that begin so are nobody's secret: the platform and what Spark stands on. Of `org.apache.` all are.
 const PUBLIC_CLASSES: [&str; 16] = [
-    "java.", "javax.", "jdk.", "sun.", "com.sun.", "scala.", "kotlin.", "org.apache.", "py4j.", "pyspark.", "io.netty.",
-    "com.databricks.", "com.google.common.", "com.fasterxml.", "io.delta.", "org.codehaus.",
+    "java.",
+    "javax.",
+    "jdk.",
+    "sun.",
+    "com.sun.",
+    "scala.",
+    "kotlin.",
+    "org.apache.",
+    "py4j.",
+    "pyspark.",
+    "io.netty.",
+    "com.databricks.",
+    "com.google.common.",
+    "com.fasterxml.",
+    "io.delta.",
+    "org.codehaus.",
 ];
 /// Python's own exceptions that do not end in `Error` or `Warning`.
 const PYTHON_EXCEPTIONS: [&str; 7] = [
-    "BaseException", "Exception", "GeneratorExit", "KeyboardInterrupt", "StopAsyncIteration", "StopIteration", "SystemExit",
+    "BaseException",
+    "Exception",
+    "GeneratorExit",
+    "KeyboardInterrupt",
+    "StopAsyncIteration",
+    "StopIteration",
+    "SystemExit",
 ];
 /// Python's own errors.
 const PYTHON_ERRORS: [&str; 35] = [
-    "ArithmeticError", "AssertionError", "AttributeError", "BlockingIOError", "BrokenPipeError", "BufferError",
-    "ChildProcessError", "ConnectionAbortedError", "ConnectionError", "ConnectionRefusedError", "ConnectionResetError",
-    "EOFError", "FileExistsError", "FileNotFoundError", "FloatingPointError", "IOError", "ImportError", "IndexError",
-    "KeyError", "LookupError", "MemoryError", "ModuleNotFoundError", "NameError", "NotImplementedError", "OSError",
-    "OverflowError", "PermissionError", "RecursionError", "RuntimeError", "SyntaxError", "TimeoutError", "TypeError",
-    "UnicodeDecodeError", "ValueError", "ZeroDivisionError",
+    "ArithmeticError",
+    "AssertionError",
+    "AttributeError",
+    "BlockingIOError",
+    "BrokenPipeError",
+    "BufferError",
+    "ChildProcessError",
+    "ConnectionAbortedError",
+    "ConnectionError",
+    "ConnectionRefusedError",
+    "ConnectionResetError",
+    "EOFError",
+    "FileExistsError",
+    "FileNotFoundError",
+    "FloatingPointError",
+    "IOError",
+    "ImportError",
+    "IndexError",
+    "KeyError",
+    "LookupError",
+    "MemoryError",
+    "ModuleNotFoundError",
+    "NameError",
+    "NotImplementedError",
+    "OSError",
+    "OverflowError",
+    "PermissionError",
+    "RecursionError",
+    "RuntimeError",
+    "SyntaxError",
+    "TimeoutError",
+    "TypeError",
+    "UnicodeDecodeError",
+    "ValueError",
+    "ZeroDivisionError",
 ];
 /// Messages that say what went wrong and nothing of the data.
 const PUBLIC_MESSAGES: [&str; 7] = [
@@ -225,8 +274,12 @@ impl Secrets {
 fn is_exception(word: &str) -> bool {
     let simple = word.rsplit(['.', '$']).next().unwrap_or_default();
     let named = word.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '_' | '$'));
-    let raised = ["Error", "Exception", "Throwable", "Failure", "Interrupt", "Exit"].iter().any(|end| simple.ends_with(end));
-    named && !word.is_empty() && simple.starts_with(char::is_uppercase) && (raised || word.contains('.'))
+    let raised =
+        ["Error", "Exception", "Throwable", "Failure", "Interrupt", "Exit"].iter().any(|end| simple.ends_with(end));
+    named
+        && !word.is_empty()
+        && simple.starts_with(char::is_uppercase)
+        && (raised || word.contains('.'))
         && !matches!(word, "ExceptionFailure" | "ExecutorLostFailure")
 }
 

@@ -121,7 +121,9 @@ fn identifiers(text: &str, start: usize, end: usize, words: &BTreeSet<String>, s
     for piece in part.split_inclusive(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-' | '.'))) {
         let word = piece.trim_end_matches(|c: char| !(c.is_alphanumeric() || c == '_'));
         let name = word.rsplit('.').next().unwrap_or(word);
-        if words.contains(name) && (name == word || !word.starts_with("spark.")) {
+        // `count(1)` is a function, though a column may be called `count`.
+        let called = piece.get(word.len()..).is_some_and(|rest| rest.starts_with('('));
+        if words.contains(name) && !called && (name == word || !word.starts_with("spark.")) {
             spans.push(Span { start: at, end: at + word.len(), kind: Kind::Column });
         }
         at += piece.len();

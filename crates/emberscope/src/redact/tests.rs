@@ -1,7 +1,7 @@
 use emberscope_rules::{Advice, ConfigurationNote, Consequence, Evidence, Finding, Problem, Skipped, Subject};
 use emberscope_run::{
-    Executor, Failure, JobResult, StageAttempt, StageId, StageKey, TaskEndKind, TaskId, ExecutorId, Job, JobId, PlanNode, Run,
-    Source, SqlExecution, SqlExecutionId,
+    Executor, ExecutorId, Failure, Job, JobId, JobResult, PlanNode, Run, Source, SqlExecution, SqlExecutionId,
+    StageAttempt, StageId, StageKey, TaskEndKind, TaskId,
 };
 
 use super::*;
@@ -172,14 +172,19 @@ fn program() -> Run {
         caused_by_app: None,
         count: 1,
     });
-    let stage = |name: &str, details: &str| StageAttempt { name: name.to_owned(), details: details.to_owned(), ..StageAttempt::default() };
+    let stage = |name: &str, details: &str| StageAttempt {
+        name: name.to_owned(),
+        details: details.to_owned(),
+        ..StageAttempt::default()
+    };
     let key = |id| StageKey { stage_id: StageId(id), attempt: 0 };
     run.stages.insert(key(0), stage("save at Orders.scala:88", "com.acme.Orders$.main(Orders.scala:88)"));
     let own = "org.apache.spark.sql.execution.exchange.ShuffleExchangeExec.mapStats(ShuffleExchangeExec.scala:5)";
     run.stages.insert(key(1), stage("mapStats at ShuffleExchangeExec.scala:5", own));
     let udf = PlanNode {
         name: "BatchEvalPython".to_owned(),
-        description: "BatchEvalPython [parse_amount(cast(amount#3 as string))#12, clean(amount#3)#13], [pythonUDF0#14]".to_owned(),
+        description: "BatchEvalPython [parse_amount(cast(amount#3 as string))#12, clean(amount#3)#13], [pythonUDF0#14]"
+            .to_owned(),
         ..PlanNode::default()
     };
     let join = PlanNode {
@@ -197,7 +202,8 @@ fn exceptions_keep_the_classes_that_everybody_knows_and_lose_what_they_say_and_w
     let redactor = Redactor::of_run(&program());
     let message = Kind::Message.token("could not convert string to float: '12,50 EUR'");
     assert_eq!(
-        redactor.text("ValueError: could not convert string to float: '12,50 EUR', at /home/ada/pay.py:52 in parse_amount"),
+        redactor
+            .text("ValueError: could not convert string to float: '12,50 EUR', at /home/ada/pay.py:52 in parse_amount"),
         format!(
             "ValueError: {message}, at {}:52 in {}",
             Kind::Path.token("/home/ada/pay.py"),

@@ -276,9 +276,7 @@ impl Builder {
     /// The last value of an accumulator. A metric of sizes or times that was never set is `-1` in Spark 3.5 and later.
     fn accumulate(&mut self, id: AccumulatorId, value: i64, at: Position<'_>) {
         let limit = ("max_accumulators", self.limits.max_accumulators);
-        if self.accumulators.contains_key(&id)
-            || self.room_under(limit, self.accumulators.len(), "accumulators", at)
-        {
+        if self.accumulators.contains_key(&id) || self.room_under(limit, self.accumulators.len(), "accumulators", at) {
             self.accumulators.insert(id, value);
         }
     }

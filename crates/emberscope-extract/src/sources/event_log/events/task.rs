@@ -470,7 +470,8 @@ mod tests {
             let mut row = TaskRow::default();
             peaks(&mut Json::new(text.as_bytes()), &mut row).unwrap();
             let metrics = super::super::executor_metrics(&mut Json::new(text.as_bytes())).unwrap();
-            let columns = [C::PeakJvmHeap, C::PeakTreeJvmRss, C::PeakTreePythonRss, C::PeakTreeOtherVirtual, C::MinorGcCount];
+            let columns =
+                [C::PeakJvmHeap, C::PeakTreeJvmRss, C::PeakTreePythonRss, C::PeakTreeOtherVirtual, C::MinorGcCount];
             assert_eq!(columns.map(|column| row.get(column)), columns.map(|column| metrics.get(column)));
             columns.map(|column| row.get(column))
         };

@@ -49,7 +49,8 @@ pub struct Discovery {
 /// [`InputError`] when there is no run at all.
 pub fn discover(path: &Path, limits: &DiscoverLimits) -> Result<Discovery, InputError> {
     let metadata = fs::metadata(path).map_err(|error| InputError::from_io(path, error))?;
-    let mut search = Search { limits, runs: Vec::new(), issues: Vec::new(), others: Vec::new(), files: 0, seen: BTreeSet::new() };
+    let mut search =
+        Search { limits, runs: Vec::new(), issues: Vec::new(), others: Vec::new(), files: 0, seen: BTreeSet::new() };
     if metadata.is_dir() {
         let entries = fs::read_dir(path).map_err(|error| InputError::from_io(path, error))?;
         search.directory(path, entries, 0);

@@ -175,7 +175,8 @@ pub enum InputIssueKind {
 
 fn passed_over(names: &[String], count: usize) -> String {
     let more = if count > names.len() { format!(" and {} more", count - names.len()) } else { String::new() };
-    let files = if count == 1 { "1 file that is no event log" } else { &format!("{count} files that are no event logs") };
+    let files =
+        if count == 1 { "1 file that is no event log" } else { &format!("{count} files that are no event logs") };
     format!("{files}: {}{more}", names.join(", "))
 }
 

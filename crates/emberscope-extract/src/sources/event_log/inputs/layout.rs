@@ -64,7 +64,12 @@ impl Folder {
         let mut rest = Vec::new();
         for member in std::mem::take(&mut self.members) {
             if let Some(found) = rolling_part(&member.name) {
-                let numbered = Numbered { index: found.index, compact: found.compact, part: member.part, unreadable: member.unreadable };
+                let numbered = Numbered {
+                    index: found.index,
+                    compact: found.compact,
+                    part: member.part,
+                    unreadable: member.unreadable,
+                };
                 groups.entry(found.id.to_owned()).or_default().push(numbered);
             } else if let Some(id) = app_status(&member.name) {
                 // A status without suffix is the last word when a renaming left both.
