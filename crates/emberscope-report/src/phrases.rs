@@ -8,6 +8,11 @@ use crate::wrap::shorten;
 
 /// Subjects that are named; a longer list is cut with the number of the rest.
 const SUBJECTS: usize = 6;
+/// A run that loses less than this, or less than this share of its time, to its costliest finding loses little.
+const LITTLE_MS: u64 = 1_000;
+const LITTLE_SHARE: f64 = 0.01;
+/// Confidence from which a finding is more likely right than wrong.
+const LIKELY: f64 = 0.5;
 /// Longest name of a subject, in characters: a SQL execution may be called by its whole statement.
 const NAME: usize = 120;
 
@@ -58,7 +63,8 @@ pub(crate) fn resources(diagnosis: &Diagnosis) -> String {
     if let Some(slots) = run.slots_max {
         parts.push(format!("{} at most", words::plural(slots, "task slot")));
     }
-    if let Some(held) = run.core_ms_held.filter(|&held| held > 0) {
+    // More used than held is no share: the log has lost when executors came or went.
+    if let Some(held) = run.core_ms_held.filter(|&held| held > 0 && run.core_ms_used <= held) {
         parts.push(format!("{} of their core time used", words::percent(run.core_ms_used as f64 / held as f64)));
     }
     parts.join(", ")
@@ -122,7 +128,9 @@ pub(crate) fn losses(diagnosis: &Diagnosis) -> String {
 pub(crate) fn verdict(diagnosis: &Diagnosis) -> String {
     let run = &diagnosis.run;
     let counts = &diagnosis.counts;
-    let Some(first) = diagnosis.findings.first() else {
+    // A guess is no headline.
+    let likely = diagnosis.findings.iter().find(|finding| finding.confidence >= LIKELY);
+    let Some(first) = likely.or(diagnosis.findings.first()) else {
         let looked = counts.detectors.saturating_sub(counts.skipped);
         if run.tasks.ended == 0 {
             return format!(
@@ -137,14 +145,24 @@ pub(crate) fn verdict(diagnosis: &Diagnosis) -> String {
         );
     };
     let tally = tally(diagnosis);
-    let verdict = match first.savings.wall_clock_ms {
-        _ if first.harm == Harm::Failure => {
-            format!(
-                "This run did not do all of its work: {}",
-                sentence(first.because.as_deref().unwrap_or(&first.summary))
-            )
-        }
+    // That the run failed comes before what it lost time to.
+    let failure = diagnosis.findings.iter().find(|finding| finding.harm == Harm::Failure);
+    let small = |saved: u64| {
+        saved < LITTLE_MS || run.wall_clock_ms.is_some_and(|wall| saved as f64 / wall.max(1) as f64 <= LITTLE_SHARE)
+    };
+    let failed = failure.map(|failure| {
+        let why = failure.because.as_deref().unwrap_or(&failure.summary);
+        format!("This run did not do all of its work: {}", sentence(why))
+    });
+    let verdict = failed.unwrap_or_else(|| match first.savings.wall_clock_ms {
         _ if diagnosis.worst() == Some(Severity::Info) => "Nothing serious was found.".to_owned(),
+        Some(saved) if saved > 0 && small(saved) => format!(
+            "Little time is lost: the most to {} in {}, about {}{}.",
+            first.problem,
+            place(&first.subject),
+            words::duration(saved as f64),
+            share(diagnosis, saved).map(|share| format!(", {share} of the run")).unwrap_or_default(),
+        ),
         Some(saved) if saved > 0 => format!(
             "Most time is lost to {} in {}: about {}{}.",
             first.problem,
@@ -153,10 +171,10 @@ pub(crate) fn verdict(diagnosis: &Diagnosis) -> String {
             share(diagnosis, saved).map(|share| format!(", {share} of the run")).unwrap_or_default(),
         ),
         _ => sentence(&first.summary),
-    };
+    });
     let failed = match run.failed_jobs {
         0 => String::new(),
-        _ if first.harm == Harm::Failure => String::new(),
+        _ if failure.is_some() => String::new(),
         failed => format!(" {} failed.", words::plural(failed, "job")),
     };
     format!("{verdict}{failed} {tally}")

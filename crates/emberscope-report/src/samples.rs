@@ -197,6 +197,38 @@ fn a_clean_and_cut_run_says_what_was_looked_at_and_what_was_lost() {
     insta::assert_snapshot!(plain(&clean(), 80));
 }
 
+fn verdict(findings: Vec<Finding>) -> String {
+    crate::phrases::verdict(&diagnosis(findings))
+}
+
+#[test]
+fn the_headline_says_little_where_little_is_lost() {
+    // The run took 760 s: 7.6 s are 1 % of it.
+    let saving = |ms: u64| {
+        let mut finding = skew();
+        finding.savings.wall_clock_ms = Some(ms);
+        verdict(vec![finding])
+    };
+    assert!(saving(295).starts_with("Little time is lost: the most to data-skew in stage 4, "), "{}", saving(295));
+    assert!(saving(7_600).starts_with("Little time is lost"), "{}", saving(7_600));
+    assert!(saving(7_601).starts_with("Most time is lost to data-skew"), "{}", saving(7_601));
+}
+
+#[test]
+fn the_headline_tells_a_failed_run_wherever_its_finding_stands() {
+    let said = verdict(vec![skew(), failure()]);
+    assert!(said.starts_with("This run did not do all of its work: "), "{said}");
+}
+
+#[test]
+fn a_guess_is_no_headline_beside_what_is_likely() {
+    let mut guess = skew();
+    guess.confidence = 0.4;
+    guess.subject = stage(9, "guess");
+    let said = verdict(vec![guess, skew()]);
+    assert!(said.contains("in stage 4,") && !said.contains("stage 9"), "{said}");
+}
+
 #[test]
 fn several_runs_begin_with_a_table() {
     insta::assert_snapshot!(plain(&several(), 120));

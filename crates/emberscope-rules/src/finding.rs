@@ -9,7 +9,8 @@ use serde::Serialize;
 use crate::problem::Problem;
 use crate::words;
 
-/// How bad a finding is, by the share of wall-clock time at stake and by harm.
+/// How bad a finding is, by the share of wall-clock time at stake and by harm. A finding that is less than 50 % sure is an
+/// [`Severity::Info`] whatever is at stake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
@@ -336,6 +337,10 @@ pub struct Finding {
     /// where no failure is told.
     #[serde(skip)]
     pub causes: BTreeSet<String>,
+    /// The wall-clock time in ms that the saving takes from each stage attempt, so that findings on one stage can be kept from
+    /// saving more than it takes. Empty where the saving is that of the first subject's stage, or not the time of stages.
+    #[serde(skip)]
+    pub charged: BTreeMap<StageKey, f64>,
 }
 
 impl Finding {
@@ -356,6 +361,7 @@ impl Finding {
             consequences: Vec::new(),
             harm: Harm::None,
             causes: BTreeSet::new(),
+            charged: BTreeMap::new(),
         }
     }
 

@@ -3,7 +3,7 @@
 //! `parquet at NativeMethodAccessorImpl.java:0` is every write of a Python program, and `$anonfun$withThreadLocalCaptured$1 at
 //! CompletableFuture.java:1768` every broadcast. The SQL execution that such a stage belongs to has more to say.
 
-use emberscope_run::{Job, PlanNode, Run, SqlExecution, SqlExecutionId, StageKey};
+use emberscope_run::{Job, PlanNode, RddId, Run, SqlExecution, SqlExecutionId, StageKey};
 
 use crate::plan;
 
@@ -82,6 +82,35 @@ pub(crate) fn in_sentence(label: &str) -> &str {
     label.split_once(": ").map_or(label, |(number, _)| number)
 }
 
+/// What people call an RDD, the same in every finding: the name that the program gave it (`setName` may come after its first
+/// use), else its class. That of a cached DataFrame is named by Spark after its whole plan: the first operator that is no
+/// wrapper says most of it. `RDD 7` where nothing is known.
+pub(crate) fn rdd(run: &Run, id: RddId) -> String {
+    let stored = run.rdds.get(&id).map(|rdd| rdd.name.as_str());
+    // The latest stage knows names best.
+    let seen = run.stages.values().rev().flat_map(|stage| &stage.rdds).filter(|rdd| rdd.id == id);
+    let names: Vec<&str> = stored.into_iter().chain(seen.map(|rdd| rdd.name.as_str())).collect();
+    let given = names.iter().find(|name| !name.trim().is_empty() && !is_class(name));
+    let name = given.or_else(|| names.iter().find(|name| !name.trim().is_empty())).copied().unwrap_or_default();
+    let mut lines = name.lines().map(|line| line.trim_start_matches([' ', '+', '-', ':', '*']));
+    let first = lines.next().unwrap_or("");
+    if first.is_empty() {
+        return format!("RDD {id}");
+    }
+    match lines.next() {
+        None => first.chars().take(MAX_IN_SENTENCE).collect(),
+        Some(second) => {
+            let line = if first.starts_with("AdaptiveSparkPlan") { second } else { first };
+            format!("DataFrame of {}", line.chars().take(MAX_IN_SENTENCE).collect::<String>())
+        }
+    }
+}
+
+/// Whether a name is that of an RDD's class, which Spark takes where the program gives none: `MapPartitionsRDD`.
+fn is_class(name: &str) -> bool {
+    name.ends_with("RDD") && name.chars().all(char::is_alphanumeric)
+}
+
 /// The first node of a plan that does something.
 fn top_node(plan: &PlanNode) -> Option<&str> {
     let mut node = plan;
@@ -158,6 +187,34 @@ mod tests {
             run.sql_executions.values_mut().for_each(|sql| sql.plan = None);
         });
         assert_eq!(stage_label(&without_plan.build(), KEY).as_deref(), Some("SQL 5"));
+    }
+
+    #[test]
+    fn an_rdd_has_one_name_wherever_it_is_told_of() {
+        let named = |stored: Option<&str>, seen: &[&str]| {
+            let mut builder = run().executor("1", 1);
+            for (stage, name) in seen.iter().enumerate() {
+                let info = emberscope_run::RddInfo { id: RddId(7), name: (*name).to_owned(), ..Default::default() };
+                builder = builder.stage(stage as u64, |stage| {
+                    stage.task(0);
+                    stage.with(move |stage| stage.rdds.push(info));
+                });
+            }
+            let mut run = builder.build();
+            if let Some(name) = stored {
+                let storage = emberscope_run::RddStorage { id: RddId(7), name: name.to_owned(), ..Default::default() };
+                run.rdds.insert(RddId(7), storage);
+            }
+            rdd(&run, RddId(7))
+        };
+        // The program named it after the first stage that used it.
+        assert_eq!(named(None, &["MapPartitionsRDD", "My RDD Name"]), "My RDD Name");
+        assert_eq!(named(Some("MapPartitionsRDD"), &["My RDD Name", "MapPartitionsRDD"]), "My RDD Name");
+        assert_eq!(named(Some("My RDD Name"), &["MapPartitionsRDD"]), "My RDD Name");
+        assert_eq!(named(None, &["MapPartitionsRDD"]), "MapPartitionsRDD");
+        assert_eq!(named(None, &[]), "RDD 7");
+        let plan = "AdaptiveSparkPlan isFinalPlan=false\n+- Exchange RoundRobinPartitioning(24)\n   +- Range (0, 6)\n";
+        assert_eq!(named(Some(plan), &[]), "DataFrame of Exchange RoundRobinPartitioning(24)");
     }
 
     #[test]

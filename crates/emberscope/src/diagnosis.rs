@@ -64,7 +64,7 @@ pub struct RunSummary {
     pub executors: u64,
     /// Executors that went before the end, for whatever reason.
     pub executors_removed: u64,
-    /// The most task slots at the launch of any stage; null when not known.
+    /// The most task slots from the first launch to the last end of a task; null when not known.
     pub slots_max: Option<u64>,
     /// Jobs.
     pub jobs: u64,

@@ -6,6 +6,7 @@ use emberscope_run::{ExecutorId, Run, StageKey, StageStatus};
 
 use super::executor::ExecutorSummary;
 use super::metric::Metric;
+use super::slots::Slots;
 use super::stage::StageSummary;
 use super::sums::{Sums, TaskCounts, ratio};
 use super::timeline::Timeline;
@@ -17,7 +18,8 @@ pub struct ApplicationSummary {
     pub wall_clock_ms: Option<u64>,
     /// Core-milliseconds held by executors; `None` when no executor says its cores or its start.
     pub core_ms_held: Option<u64>,
-    /// Core-milliseconds used: task-milliseconds times `spark.task.cpus`.
+    /// Core-milliseconds used: the time in which cores had a task. In the hand-over from one task to the next both count as
+    /// running, the one until its end is noticed; no more tasks are counted at a time than there were slots.
     pub core_ms_used: u64,
     /// Attempts by how they ended.
     pub tasks: TaskCounts,
@@ -33,7 +35,7 @@ pub struct ApplicationSummary {
     pub skipped_stages: u64,
     /// Executors that were added (the driver of a cluster is none).
     pub executors: u64,
-    /// The most task slots there were at the launch of any stage; `None` when not known.
+    /// The most task slots there were from the first launch to the last end of a task; `None` when not known.
     pub slots_max: Option<u64>,
     sums: Sums,
 }
@@ -44,15 +46,15 @@ impl ApplicationSummary {
         stages: &BTreeMap<StageKey, StageSummary>,
         executors: &BTreeMap<ExecutorId, ExecutorSummary>,
         timeline: &Timeline,
+        slots: &Slots,
     ) -> Self {
-        let cpus = run.environment.spark.integer("spark.task.cpus").ok().flatten().unwrap_or(1).max(1) as u64;
         let mut summary = Self {
             wall_clock_ms: run.application.wall_clock().map(|ms| ms.0),
             core_ms_held: run
                 .worker_executors()
                 .filter_map(|executor| executors.get(&executor.id)?.core_ms)
                 .fold(None, |sum: Option<u64>, ms| Some(sum.unwrap_or(0).saturating_add(ms))),
-            core_ms_used: timeline.task_ms.saturating_mul(cpus),
+            core_ms_used: timeline.core_ms,
             jobs: run.jobs.len() as u64,
             failed_jobs: run
                 .jobs
@@ -60,7 +62,12 @@ impl ApplicationSummary {
                 .filter(|job| matches!(job.result, Some(emberscope_run::JobResult::Failed(_))))
                 .count() as u64,
             executors: run.worker_executors().count() as u64,
-            slots_max: stages.values().filter_map(|stage| stage.slots).max(),
+            slots_max: timeline
+                .first_launch
+                .zip(timeline.last_finish)
+                .and_then(|(from, to)| slots.most(from, to))
+                .or_else(|| stages.values().filter_map(|stage| stage.slots).max())
+                .filter(|&slots| slots > 0),
             ..Self::default()
         };
         for stage in stages.values() {

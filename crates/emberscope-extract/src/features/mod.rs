@@ -59,8 +59,8 @@ pub struct Features {
 impl Features {
     /// The features of a run.
     pub fn of(run: &Run) -> Self {
-        let timeline = Timeline::of(run);
         let slots = Slots::of(run);
+        let timeline = Timeline::with_slots(run, &slots);
         let mut pass = Pass::default();
         let mut shares = Vec::new();
         let mut stages: BTreeMap<StageKey, StageSummary> = BTreeMap::new();
@@ -74,7 +74,7 @@ impl Features {
         }
         drop(pass);
         let executors = executor::summarise(run, shares);
-        let application = ApplicationSummary::of(run, &stages, &executors, &timeline);
+        let application = ApplicationSummary::of(run, &stages, &executors, &timeline, &slots);
         let jobs = job::summarise(run, &stages, &timeline);
         let sql_executions = sql::summarise(run, &stages, &timeline);
         let streaming_batches = streaming::summarise(run, &stages);

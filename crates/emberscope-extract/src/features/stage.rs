@@ -87,7 +87,8 @@ pub struct StageSummary {
     pub first_launch: Option<Timestamp>,
     /// End of its last task.
     pub last_finish: Option<Timestamp>,
-    /// Task slots (cores over `spark.task.cpus`) of the executors at its first launch; `None` when not known.
+    /// Task slots (cores over `spark.task.cpus`) of the executors while it ran: the mean from its first launch to its last
+    /// end, rounded, since executors come and go meanwhile; `None` when not known.
     pub slots: Option<u64>,
     /// Attempts by how they ended.
     pub tasks: TaskCounts,
@@ -173,7 +174,10 @@ impl StageSummary {
                 .map(|d| d.0)
                 .or_else(|| Some(last_finish?.since(stage.submitted_at.or(first_launch)?).0)),
             wall_clock_ms: 0.0,
-            slots: first_launch.or(stage.submitted_at).and_then(|at| slots.at(at)).filter(|&slots| slots > 0),
+            slots: first_launch
+                .or(stage.submitted_at)
+                .and_then(|from| slots.mean(from, last_finish.map_or(from, |to| to.max(from))))
+                .filter(|&slots| slots > 0),
             executors: distinct(pass.executor.iter().copied()),
             hosts: 0,
             partitions_done: 0,

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use emberscope_run::{NULL, Run, StageAttempt, StageKey, TaskColumn, TaskStatus, Timestamp};
 
+use super::slots::Slots;
+
 /// A time in which a job was running and no task was, or no job was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gap {
@@ -31,6 +33,9 @@ pub struct Timeline {
     pub busy_ms: u64,
     /// Task-milliseconds: the sum of all tasks' durations.
     pub task_ms: u64,
+    /// Core-milliseconds in which tasks ran: tasks at a time, but no more than there were slots, times `spark.task.cpus`. As
+    /// `task_ms` times that where the slots are not known.
+    pub core_ms: u64,
     /// The most tasks that ran at once.
     pub peak_tasks: u64,
     /// Launch of the first task.
@@ -50,6 +55,12 @@ const PARTS: u128 = 1 << 40;
 impl Timeline {
     /// The timeline of a run.
     pub fn of(run: &Run) -> Self {
+        Self::with_slots(run, &Slots::of(run))
+    }
+
+    /// The same for slots that are known already.
+    pub(super) fn with_slots(run: &Run, slots: &Slots) -> Self {
+        let cpus = run.environment.spark.integer("spark.task.cpus").ok().flatten().unwrap_or(1).max(1) as u64;
         let edges = Edges::of(run);
         let mut timeline = Self { task_ms: edges.task_ms, ..Self::default() };
         let mut running = vec![0_u64; edges.stages.len()];
@@ -71,6 +82,12 @@ impl Timeline {
                     timeline.gaps.push(Gap { from, to, next_stage: Some(edges.stages[stage]), previous_stage });
                 } else {
                     timeline.busy_ms += step;
+                    // Of executors that come or go in between, those that were there for the whole time. A task that ran when
+                    // none is known to have been there counts as it is.
+                    let there = |at| slots.at(Timestamp(at)).unwrap_or(u64::MAX);
+                    let at_once = tasks.min(there(before)).min(there(at - 1));
+                    let used = step.saturating_mul(at_once).saturating_mul(cpus);
+                    timeline.core_ms = timeline.core_ms.saturating_add(used);
                     share += u128::from(step) * PARTS / open.max(1);
                 }
             }
@@ -181,4 +198,51 @@ impl Edges {
 fn read(stage: &StageAttempt, column: TaskColumn, out: &mut Vec<u64>) {
     out.clear();
     stage.tasks.read_column(column, out);
+}
+
+#[cfg(test)]
+mod tests {
+    use emberscope_run::{Executor, ExecutorId, StageId, TaskRow};
+
+    use super::*;
+
+    /// A run with an executor of `cores` (`None`: none that says) and tasks from and to these times.
+    fn run(cores: Option<u64>, tasks: &[(u64, u64)]) -> Run {
+        let mut run = Run::default();
+        let id = ExecutorId::from("driver");
+        let executor = Executor { id: id.clone(), added_at: Some(Timestamp(0)), cores, ..Executor::default() };
+        run.executors.insert(id, executor);
+        let key = StageKey { stage_id: StageId(0), attempt: 0 };
+        let mut stage = StageAttempt { key, ..StageAttempt::default() };
+        for (id, &(launch, finish)) in tasks.iter().enumerate() {
+            let mut row = TaskRow::default();
+            row.set(TaskColumn::TaskId, id as u64);
+            row.set(TaskColumn::LaunchTime, launch);
+            row.set(TaskColumn::FinishTime, finish);
+            row.set(TaskColumn::Status, TaskStatus::Success.code());
+            stage.tasks.push(row);
+        }
+        stage.tasks.seal();
+        run.stages.insert(key, stage);
+        run
+    }
+
+    #[test]
+    fn tasks_that_overlap_in_their_hand_over_use_no_more_than_the_cores() {
+        // On one core each task begins while the end of the one before is still on its way: 3 x 15 ms in 35 ms.
+        let tasks = [(0, 15), (10, 25), (20, 35)];
+        let timeline = Timeline::of(&run(Some(1), &tasks));
+        assert_eq!((timeline.task_ms, timeline.busy_ms, timeline.core_ms), (45, 35, 35));
+        assert_eq!(Timeline::of(&run(Some(2), &tasks)).core_ms, 45);
+        // What is not known caps nothing.
+        assert_eq!(Timeline::of(&run(None, &tasks)).core_ms, 45);
+    }
+
+    #[test]
+    fn a_task_that_needs_two_cores_uses_two() {
+        let mut run = run(Some(4), &[(0, 10), (0, 10), (0, 10)]);
+        run.environment.spark.set("spark.task.cpus", "2");
+        // 4 cores are 2 slots: of three tasks at once two are counted, 2 x 2 x 10 ms.
+        assert_eq!(Timeline::of(&run).core_ms, 40);
+    }
 }

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use super::surely;
 use crate::finding::{Consequence, Finding, Harm, Subject};
 use crate::problem::Problem;
 use crate::rules::RULES;
 
 /// Problems of the chain from memory to a failed job. For these a subject that is the run explains nothing.
-const FAILURES: &[Problem] =
+pub(super) const FAILURES: &[Problem] =
     &[Problem::ExecutorOom, Problem::ExecutorLoss, Problem::TaskFailures, Problem::StageRetry, Problem::JobFailure];
 
 /// Tells a finding with its cause when a finding that explains it points at the same thing.
@@ -62,6 +63,10 @@ fn root(parents: &[Option<usize>], start: usize) -> usize {
 }
 
 fn explains(cause: &Finding, finding: &Finding) -> bool {
+    // What is more likely wrong than right explains nothing.
+    if !surely(cause) {
+        return false;
+    }
     let failures = FAILURES.contains(&cause.problem) && FAILURES.contains(&finding.problem);
     // A job that failed is a consequence and never a cause; one that was cancelled is a cause and never a consequence.
     if cause.problem == Problem::JobFailure && cause.harm == Harm::Failure
@@ -105,6 +110,7 @@ fn absorb(cause: &mut Finding, finding: Finding) {
     // The consequence's time is lost because of the cause: the larger of the two, never their sum.
     if finding.savings.wall_clock_ms > cause.savings.wall_clock_ms {
         cause.savings = finding.savings;
+        cause.charged = finding.charged;
     }
     if cause.because.is_none() {
         cause.because = finding.because;

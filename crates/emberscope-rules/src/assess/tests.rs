@@ -1,8 +1,8 @@
 //! Severity, rank and folding, on findings made by hand and on a run with a whole chain.
 
 use emberscope_run::{
-    ExecutorId, JobId, JobResult, MicroBatch, StageId, StageKey, StreamingQuery, TaskColumn, TaskEndKind, TaskStatus,
-    Timestamp, Unit,
+    ExecutorId, IssueCode, JobId, JobResult, MicroBatch, StageId, StageKey, StreamingQuery, TaskColumn, TaskEndKind,
+    TaskStatus, Timestamp, Unit,
 };
 
 use super::fold::fold_consequences;
@@ -44,7 +44,55 @@ fn harm_raises_the_severity_and_never_lowers_it() {
 }
 
 #[test]
-fn failures_come_first_then_the_time_that_is_saved() {
+fn what_is_less_than_half_sure_is_an_info_whatever_it_would_save() {
+    let mut guess = finding(Problem::PythonUdfOverhead, Some(90_000), Harm::None);
+    guess.confidence = 0.49;
+    assert_eq!(severity(&guess, Some(100_000)), Severity::Info);
+    guess.confidence = 0.5;
+    assert_eq!(severity(&guess, Some(100_000)), Severity::Critical);
+}
+
+#[test]
+fn what_is_less_than_half_sure_explains_nothing() {
+    let mut guess = finding(Problem::ExecutorOom, Some(10), Harm::LostWork);
+    guess.subject = Subject::executor(&ExecutorId::from("1"));
+    let mut lost = finding(Problem::ExecutorLoss, Some(10), Harm::LostWork);
+    lost.subject = guess.subject.clone();
+    assert_eq!(fold_consequences(vec![guess.clone(), lost.clone()]).len(), 1);
+    guess.confidence = 0.4;
+    assert_eq!(fold_consequences(vec![guess, lost]).len(), 2);
+}
+
+#[test]
+fn findings_on_one_stage_do_not_together_save_more_than_it_takes() {
+    // A stage of 20 s.
+    let run = run().executor("1", 1).stage(3, |stage| {
+        stage.task(0).duration_ms(20_000);
+    });
+    let run = run.build();
+    let on_stage = |problem, saved| {
+        let mut finding = finding(problem, Some(saved), Harm::None);
+        finding.subject = stage(3);
+        finding.savings.core_ms = Some(10 * saved);
+        finding
+    };
+    let mut findings = vec![
+        on_stage(Problem::JoinExplosion, 16_500),
+        on_stage(Problem::DataSkew, 13_100),
+        finding(Problem::DriverBottleneck, Some(6_000), Harm::None),
+        on_stage(Problem::GcPressure, 2_000),
+    ];
+    super::budget::share_out(&mut findings, &Features::of(&run));
+    let saved: Vec<_> = findings.iter().map(|finding| finding.savings.wall_clock_ms).collect();
+    // 20.0 - 16.5 = 3.5 s are left for the second, and nothing for the last; the driver's time is not the stage's.
+    assert_eq!(saved, [Some(16_500), Some(3_500), Some(6_000), Some(0)]);
+    // 131 s of core time in the same proportion: 3.5 / 13.1.
+    assert_eq!(findings[1].savings.core_ms, Some(35_000));
+    assert!(findings[1].savings.how.contains("alone that is 13.1 s of the run"), "{}", findings[1].savings.how);
+}
+
+#[test]
+fn findings_come_in_the_order_of_the_time_they_save_failed_or_not() {
     let ranked = rank(vec![
         finding(Problem::GcPressure, Some(10), Harm::None),
         finding(Problem::DataSkew, Some(500), Harm::None),
@@ -53,9 +101,9 @@ fn failures_come_first_then_the_time_that_is_saved() {
         finding(Problem::MemorySpill, Some(10), Harm::None),
     ]);
     let order: Vec<Problem> = ranked.iter().map(|finding| finding.problem).collect();
-    // At equal savings the order is that of the vocabulary.
+    // At equal savings the order is that of the vocabulary; what is not known comes last.
     let expected =
-        [Problem::JobFailure, Problem::DataSkew, Problem::MemorySpill, Problem::GcPressure, Problem::TaskFailures];
+        [Problem::DataSkew, Problem::MemorySpill, Problem::GcPressure, Problem::JobFailure, Problem::TaskFailures];
     assert_eq!(order, expected);
 }
 
@@ -200,6 +248,38 @@ fn a_whole_chain_is_one_finding_that_begins_with_the_failed_job() {
     assert_eq!(told, [Problem::JobFailure, Problem::TaskFailures, Problem::StageRetry, Problem::ExecutorLoss]);
     // The job ran 15 s and gave nothing: the largest of the losses, and not their sum.
     assert_eq!(finding.savings.wall_clock_ms, Some(15_000));
+}
+
+#[test]
+fn a_time_without_tasks_is_no_warning_where_events_are_lost() {
+    // 30 s of tasks, 30 s of nothing, 30 s of tasks.
+    let gap = |issue: Option<IssueCode>| {
+        let stage = |builder: crate::testing::RunBuilder, id| {
+            builder.stage(id, |stage| {
+                stage.task(0).duration_ms(30_000);
+            })
+        };
+        let builder = stage(stage(run().executor("1", 1), 0).idle(30_000), 1);
+        let run = builder.with(|run| {
+            if let Some(code) = issue {
+                run.issues.add(code, || None, String::new);
+            }
+        });
+        let run = run.build();
+        let config = DetectorConfig { only: vec![Problem::DriverBottleneck], ..DetectorConfig::default() };
+        let findings = assess(&run, &Features::of(&run), &config).findings;
+        (
+            findings[0].severity,
+            findings[0].confidence < 0.5,
+            findings[0].summary.contains("events of this log are lost"),
+        )
+    };
+    assert_eq!(gap(None), (Severity::Critical, false, false));
+    for lost in [IssueCode::CorruptStream, IssueCode::MissingPart, IssueCode::DroppedEvents] {
+        assert_eq!(gap(Some(lost)), (Severity::Info, true, true), "{}", lost.name());
+    }
+    // A log that was cut at its end has lost nothing before it.
+    assert_eq!(gap(Some(IssueCode::CutLine)), (Severity::Critical, false, false));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use emberscope_run::{AccumulatorId, SqlExecutionId, StageKey};
 
+use crate::finding::Finding;
 use crate::rule::Context;
 
 /// What stages cost, or what of it would be saved.
@@ -72,6 +73,23 @@ impl<'a> SqlStages<'a> {
             return stages.iter().map(|&(key, _)| key).collect();
         }
         stages.iter().filter(|(_, updated)| !updated.is_disjoint(accumulators)).map(|&(key, _)| key).collect()
+    }
+
+    /// Charges a finding's saving of `wall_ms` to the stages it comes from, in proportion to their time.
+    pub(crate) fn charge<'s>(
+        ctx: &Context<'_>,
+        finding: &mut Finding,
+        stages: impl IntoIterator<Item = &'s StageKey>,
+        wall_ms: f64,
+    ) {
+        let times: Vec<(StageKey, f64)> =
+            stages.into_iter().filter_map(|&key| Some((key, ctx.features.stages.get(&key)?.wall_clock_ms))).collect();
+        let all: f64 = times.iter().map(|(_, ms)| ms).sum();
+        if all > 0.0 {
+            for (key, ms) in times {
+                *finding.charged.entry(key).or_default() += wall_ms * ms / all;
+            }
+        }
     }
 
     /// What stages cost.

@@ -152,7 +152,7 @@ pub(crate) fn metric_ms(node: &PlanNode, name: &str) -> Option<f64> {
 }
 
 /// Spark 2 wrote units and statistics into the names: `time to build (ms)`, `data size total (min, med, max)`.
-fn plain_name(name: &str) -> &str {
+pub(crate) fn plain_name(name: &str) -> &str {
     let name = name.strip_suffix(" (min, med, max)").unwrap_or(name);
     let name = name.strip_suffix(" total").unwrap_or(name);
     let name = name.strip_suffix(" (ms)").or_else(|| name.strip_suffix(" (bytes)")).unwrap_or(name);

@@ -139,7 +139,7 @@ const FIELDS: [&str; 10] = [
 ];
 
 /// The parts of a list at its commas outside of brackets.
-fn split_top(list: &str) -> impl Iterator<Item = &str> {
+pub(super) fn split_top(list: &str) -> impl Iterator<Item = &str> {
     let mut rest = Some(list);
     std::iter::from_fn(move || {
         let text = rest?;

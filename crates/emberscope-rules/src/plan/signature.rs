@@ -2,6 +2,7 @@
 
 use emberscope_run::PlanNode;
 
+use super::scan::split_top;
 use super::{Operator, Scan, canonical, operator};
 use crate::support::total;
 
@@ -71,8 +72,8 @@ pub(crate) struct Part<'a> {
 pub(crate) enum Likeness {
     /// Every node has the same description but for ids.
     Same,
-    /// The same data, filters, joins and grouping keys. The columns that are read, projected and aggregated may differ:
-    /// Spark leaves out of a plan what its action does not need.
+    /// The same data, filters, joins, grouping keys and computed columns. The columns that are read and handed on, and the
+    /// functions of aggregates, may differ: Spark leaves out of a plan what its action does not need.
     Shape,
 }
 
@@ -84,6 +85,11 @@ fn essence(node: &PlanNode, likeness: Likeness) -> Option<(String, String)> {
     }
     let description = normalised(&node.description);
     Some(match operator(node) {
+        // A column that is computed (`(id % 2) AS key`) is part of what is grouped, joined or put out by it.
+        Operator::PassThrough if name == "Project" => {
+            let computed = computed_columns(&description)?;
+            (name.to_owned(), computed)
+        }
         Operator::PassThrough if !matches!(name, "Window" | "MapElements") => return None,
         Operator::Scan => {
             let scan = Scan { node };
@@ -97,6 +103,18 @@ fn essence(node: &PlanNode, likeness: Likeness) -> Option<(String, String)> {
         }
         _ => (name.to_owned(), description),
     })
+}
+
+/// The columns of a projection that are computed or get another name, in one order; `None` where it only hands columns on.
+/// Keys above may name them. Columns that Spark cut off the description are not compared.
+fn computed_columns(description: &str) -> Option<String> {
+    let (_, list) = description.split_once('[')?;
+    let list = list.rsplit_once(']').map_or(list, |(list, _)| list);
+    let handed_on = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '$' | '`' | '#' | '-');
+    let columns = split_top(list).map(str::trim).filter(|column| !column.starts_with("..."));
+    let mut computed: Vec<&str> = columns.filter(|column| !column.chars().all(handed_on)).collect();
+    computed.sort_unstable();
+    (!computed.is_empty()).then(|| computed.join("\n"))
 }
 
 /// The parts of a plan, each node with all below it, in post-order. Nothing below a cached table or a reused exchange is

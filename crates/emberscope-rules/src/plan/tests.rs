@@ -114,6 +114,30 @@ fn the_shape_of_a_plan_forgets_columns_and_functions_and_keeps_keys_and_filters(
 }
 
 #[test]
+fn computed_columns_with_other_literals_are_other_computations() {
+    // What `groupBy(id % n)` plans: the key is a column of the projection, and the aggregate only names it.
+    let plan = |column: &str| {
+        let projected =
+            node(&format!("Project | Project [id#0L, {column} AS key#2L]")).over(node("Range | Range (0, 10)"));
+        let grouped = |name: &str| node(&format!("{name} | {name}(keys=[key#2L], functions=[sum(id#0L)])"));
+        let exchanged =
+            node("Exchange | Exchange hashpartitioning(key#2L, 4)").over(grouped("HashAggregate").over(projected));
+        grouped("HashAggregate").over(exchanged)
+    };
+    let shapes =
+        |plan: &PlanNode| -> Vec<u64> { signatures(plan, Likeness::Shape).iter().map(|part| part.signature).collect() };
+    let (two, three) = (plan("(id#0L % 2)"), plan("(id#0L % 3)"));
+    let both: Vec<u64> = shapes(&two).into_iter().filter(|part| shapes(&three).contains(part)).collect();
+    // Only the range below is shared.
+    assert_eq!(both.len(), 1);
+    assert_eq!(shapes(&two).len(), 5);
+    assert_eq!(shapes(&two), shapes(&plan("(id#7L % 2)")));
+    // A constant is a computed column too, and a column under the name of the key.
+    assert_ne!(shapes(&plan("2")), shapes(&plan("3")));
+    assert_ne!(shapes(&plan("a#1")), shapes(&plan("b#1")));
+}
+
+#[test]
 fn local_rows_do_not_say_which_data_they_are() {
     let plan = node("Exchange").over(node("LocalTableScan | LocalTableScan [a#1]"));
     assert!(signatures(&plan, Likeness::Same).iter().all(|part| !part.comparable));

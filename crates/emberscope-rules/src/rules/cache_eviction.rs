@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use emberscope_run::{NULL, RddId, RddInfo, RddStorage, StageAttempt, StageKey, TaskColumn, TaskStatus, Unit};
 
 use crate::finding::{Advice, Evidence, Finding, Savings, Subject};
+use crate::naming;
 use crate::plan::{self, Cost, SqlStages};
 use crate::problem::Problem;
 use crate::rule::{Context, Outcome, Rule, Threshold};
@@ -145,7 +146,7 @@ fn finding(ctx: &Context<'_>, rdd: &RddStorage, uses: &[Use<'_>], lost: &Lost) -
     if ctx.below_floor(saved.wall_ms, &FLOOR) {
         return None;
     }
-    let name = short_name(rdd);
+    let name = naming::rdd(ctx.run, rdd.id);
     let mut subject = Subject::rdd(rdd.id).named(name.as_str());
     subject.stage_id = Some(maker.stage_id.0);
     let summary = match rdd.updates {
@@ -182,24 +183,6 @@ fn finding(ctx: &Context<'_>, rdd: &RddStorage, uses: &[Use<'_>], lost: &Lost) -
     };
     finding.advice = advice(ctx, rdd, &name);
     Some(finding)
-}
-
-/// What people call an RDD. That of a cached DataFrame is named by Spark after its whole plan: the first operator that is no
-/// wrapper says most of it.
-fn short_name(rdd: &RddStorage) -> String {
-    let mut lines = rdd.name.lines().map(|line| line.trim_start_matches([' ', '+', '-', ':', '*']));
-    let first = lines.next().unwrap_or("");
-    if first.is_empty() {
-        return format!("RDD {}", rdd.id);
-    }
-    match lines.next() {
-        None if first.chars().count() <= 80 => first.to_owned(),
-        None => first.chars().take(80).collect(),
-        Some(second) => {
-            let line = if first.starts_with("AdaptiveSparkPlan") { second } else { first };
-            format!("DataFrame of {}", line.chars().take(80).collect::<String>())
-        }
-    }
 }
 
 fn evidence(ctx: &Context<'_>, rdd: &RddStorage, lost: &Lost, partitions: f64) -> Vec<Evidence> {
@@ -321,15 +304,6 @@ mod tests {
         assert_eq!(findings[0].savings.core_ms, Some(6_000));
         assert_eq!(findings[0].savings.wall_clock_ms, Some(3_000));
         assert!(findings[0].advice[0].text.contains("MEMORY_AND_DISK"));
-    }
-
-    #[test]
-    fn a_cached_dataframe_is_called_by_its_first_operator() {
-        let plan = "AdaptiveSparkPlan isFinalPlan=false\n+- Exchange RoundRobinPartitioning(24)\n   +- Range (0, 6)\n";
-        let named =
-            |name: &str| short_name(&RddStorage { id: RddId(7), name: name.to_owned(), ..RddStorage::default() });
-        assert_eq!(named(plan), "DataFrame of Exchange RoundRobinPartitioning(24)");
-        assert_eq!([named("ratings"), named("")], ["ratings", "RDD 7"]);
     }
 
     #[test]

@@ -151,7 +151,7 @@ fn skewed_partitions(ctx: &Context<'_>, stage: &StageSummary, typical: u64, metr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{check, run};
+    use crate::testing::{PlanNodeExt, check, run};
 
     /// 16 tasks on 4 cores: one partition has `factor` times the 10 MB and the 1,000 ms of the others.
     fn skewed(factor: u64) -> crate::testing::RunBuilder {
@@ -186,6 +186,26 @@ mod tests {
             }
         });
         assert_eq!(check(&RULE, &run), []);
+    }
+
+    #[test]
+    fn uneven_tasks_over_parquet_are_told_by_row_groups_and_not_to_become_parquet() {
+        let scan = crate::testing::node(
+            "Scan parquet  | FileScan parquet [a#1] Format: Parquet, Location: InMemoryFileIndex(1 paths)[s3://t], ReadSchema: x",
+        );
+        let plan = scan.metric("number of output rows", 10);
+        let builder = run().executor("1", 4).sql(0, plan).sql_stage(0, 0, &[0], |stage| {
+            for partition in 0..16 {
+                let scale = if partition == 7 { 10 } else { 1 };
+                stage.task(partition).duration_ms(1_000 * scale).input(5_242_880 * scale, 1_000 * scale);
+            }
+        });
+        let advice = &check(&RULE, &builder)[0].advice[0].text;
+        assert!(
+            advice.contains("Write the files with row groups well under 50.0 MiB (parquet.block.size)"),
+            "{advice}"
+        );
+        assert!(!advice.contains("Parquet, ORC"), "{advice}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use emberscope_run::{Executor, ExecutorId, StageKey, TaskColumn, TaskEndKind, Unit};
 
 use crate::deployment::{self, Manager};
-use crate::failures::{self, Departure, FailedTasks, Loss};
+use crate::failures::{self, Departure, FailedTasks, Loss, MemoryKind};
 use crate::finding::{Advice, Evidence, Finding, Harm, Savings, Subject};
 use crate::problem::Problem;
 use crate::root_cause::RootCause;
@@ -80,6 +80,8 @@ fn kind_word(departure: Departure) -> &'static str {
     match departure {
         Departure::Intended => "was given back",
         Departure::Taken => "was taken away by the cluster",
+        Departure::Memory(MemoryKind::Killed) => "was killed from outside (SIGKILL)",
+        Departure::Memory(MemoryKind::Terminated) => "was told to end from outside (SIGTERM)",
         Departure::Memory(_) => "ran out of memory",
         Departure::Heartbeat => "stopped answering",
         Departure::Died => "died",
@@ -225,6 +227,10 @@ fn advice(ctx: &Context<'_>, departure: Departure, shuffle_lost: bool) -> Vec<Ad
         Departure::Taken => all.push(Advice::text(
             "The cluster took the hosts or containers: preemption by another queue or spot instances. Guaranteed capacity for \
              the run ends it; where it has to be lived with, let executors hand their blocks on before they go.",
+        )),
+        Departure::Memory(MemoryKind::Killed | MemoryKind::Terminated) => all.push(Advice::text(
+            "A signal from outside ended it. Where a container has a limit, the cluster manager's log of it says whether memory \
+             was the reason; else the kernel's log of the host (`dmesg -T`) names the process when memory was short.",
         )),
         Departure::Memory(_) => all.push(Advice::text("It ran out of memory: see the finding on that.")),
         Departure::Heartbeat => all.push(Advice::text(

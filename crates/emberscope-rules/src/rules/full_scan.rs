@@ -179,6 +179,9 @@ fn finding(ctx: &Context<'_>, mut group: Vec<Discard<'_>>) -> Option<Finding> {
             if group.len() > 1 { format!("; and so for {} scans", group.len()) } else { String::new() },
         ),
     };
+    for found in &group {
+        SqlStages::charge(ctx, &mut finding, &found.stages, found.saved.wall_ms);
+    }
     finding.advice = advice(ctx, first);
     Some(finding)
 }

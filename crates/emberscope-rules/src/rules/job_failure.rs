@@ -37,13 +37,24 @@ enum End {
 /// A job that did not do its work, why, and Spark's message in full.
 type FailedJob<'a> = (&'a Job, RootCause, &'a str);
 
+/// Whether an exception on the driver is how a thread ends that was told to stop: `query.stop()`, a cancelled job group, a
+/// closed session. Streaming reads its own end like that (`StreamExecution.isInterruptionException`).
+fn is_interruption(message: &str) -> bool {
+    let aborted = failures::head(message, 600).to_ascii_lowercase().contains("job aborted");
+    let root = RootCause::of_text(message).unwrap_or_default();
+    let classes =
+        ["InterruptedException", "InterruptedIOException", "ClosedByInterruptException", "CancellationException"];
+    // A task that was interrupted until its job was aborted did fail.
+    !aborted && classes.iter().any(|class| root.is(class))
+}
+
 /// What a job's message says of its end; `None` when Spark cancelled it as part of its own work.
 fn end_of(message: &str) -> Option<End> {
     // Only the beginning: what a task printed may quote anything.
     let head = failures::head(message, 600).to_ascii_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| head.contains(word));
     if !has(&["cancelled", "canceled"]) {
-        return Some(End::Failed);
+        return Some(if is_interruption(message) { End::Cancelled } else { End::Failed });
     }
     // Adaptive execution and streaming stop what they no longer need.
     if has(&[

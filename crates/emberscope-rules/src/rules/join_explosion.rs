@@ -204,6 +204,9 @@ fn finding(ctx: &Context<'_>, mut group: Vec<Explosion<'_>>) -> Option<Finding> 
             if group.len() > 1 { format!("; and so for {} joins", group.len()) } else { String::new() },
         ),
     };
+    for found in &group {
+        SqlStages::charge(ctx, &mut finding, &found.stages, found.saved.wall_ms);
+    }
     finding.advice = advice(first);
     Some(finding)
 }

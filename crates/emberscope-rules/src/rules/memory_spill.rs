@@ -202,10 +202,10 @@ fn wanted_bytes(ctx: &Context<'_>, stage: &StageSummary) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use emberscope_run::{SqlExecutionId, TaskColumn};
+    use emberscope_run::{AccumulatorId, SqlExecutionId, TaskColumn};
 
     use super::*;
-    use crate::testing::{RunBuilder, check, outcome, run};
+    use crate::testing::{PlanNodeExt, RunBuilder, check, node, outcome, run};
 
     const MIB: u64 = 1 << 20;
 
@@ -240,6 +240,42 @@ mod tests {
         assert_eq!(findings[0].advice[0].config.get("spark.sql.shuffle.partitions").map(String::as_str), Some("27"));
         // 875 x 4 / 0.6 + 300 = 6,133 MiB, in steps of 512 MiB: 6,144.
         assert_eq!(findings[0].advice[1].config.get("spark.executor.memory").map(String::as_str), Some("6g"));
+    }
+
+    /// The same of a shuffle with this description, which the stage reads.
+    fn of_exchange(description: &str) -> RunBuilder {
+        let builder = spilling(250).sql(0, node(description).metric("records read", 8_000));
+        builder.with(|run| {
+            run.stages.values_mut().for_each(|stage| {
+                stage.accumulators.insert(AccumulatorId(0));
+            });
+        })
+    }
+
+    #[test]
+    fn a_number_that_the_program_gave_is_to_be_changed_in_the_program() {
+        let builder =
+            of_exchange("Exchange | Exchange hashpartitioning(user_id#3L, 8), REPARTITION_BY_NUM, [plan_id=7]");
+        let advice = &check(&RULE, &builder)[0].advice[0];
+        assert!(advice.text.contains("repartition(8) in the code: write 27 in place of 8."), "{}", advice.text);
+        assert_eq!(advice.config, BTreeMap::new());
+    }
+
+    #[test]
+    fn partitions_that_would_be_merged_back_need_a_smaller_advisory_size() {
+        let builder =
+            of_exchange("Exchange | Exchange hashpartitioning(user_id#3L, 8), ENSURE_REQUIREMENTS, [plan_id=7]");
+        // 8 x 256 MiB / 27 = 75.9 MiB are over the advisory 64 MiB: nothing is merged.
+        let advice = &check(&RULE, &builder)[0].advice[0];
+        assert_eq!(advice.config.len(), 1, "{advice:?}");
+        // Over 128 MiB they would be: it comes down to 75 MiB.
+        let builder = builder.set("spark.sql.adaptive.advisoryPartitionSizeInBytes", "128m");
+        let advice = &check(&RULE, &builder)[0].advice[0];
+        assert_eq!(advice.config["spark.sql.shuffle.partitions"], "27");
+        assert_eq!(advice.config["spark.sql.adaptive.advisoryPartitionSizeInBytes"], "75m");
+        // Without merging there is nothing to lower.
+        let off = builder.set("spark.sql.adaptive.coalescePartitions.enabled", "false");
+        assert_eq!(check(&RULE, &off)[0].advice[0].config.len(), 1);
     }
 
     #[test]

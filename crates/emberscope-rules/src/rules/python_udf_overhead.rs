@@ -78,6 +78,7 @@ struct Python {
     function_ms: Option<f64>,
     rows: Option<u64>,
     sent: Option<u64>,
+    stages: BTreeSet<StageKey>,
     cost: Cost,
     spent: Cost,
 }
@@ -175,6 +176,7 @@ fn in_plan(
         function_ms: plan::metric_ms(node, "time to execute Python code"),
         rows: plan::rows(node),
         sent: plan::metric(node, "data sent to Python workers"),
+        stages: ran.clone(),
         cost,
         spent: cost.of_task_ms(python_ms),
     })
@@ -195,6 +197,7 @@ fn in_rdds(ctx: &Context<'_>, key: StageKey, python_ms: f64) -> Python {
         function_ms: None,
         rows: None,
         sent: None,
+        stages: BTreeSet::from([key]),
         cost,
         spent: cost.of_task_ms(python_ms),
     }
@@ -241,6 +244,8 @@ fn finding(ctx: &Context<'_>, mut group: Vec<Python>, floor: &Threshold) -> Opti
     let repeated = if group.len() > 1 { format!(", as in {} more places", group.len() - 1) } else { String::new() };
     let more_subjects: Vec<Subject> = group.iter().skip(1).map(|python| python.subject.clone()).collect();
     let count = group.len();
+    let charges: Vec<(BTreeSet<StageKey>, f64)> =
+        group.iter().map(|python| (python.stages.clone(), python.spent.wall_ms)).collect();
     let first = group.into_iter().next()?;
     let share = first.in_python_ms / first.cost.task_ms.max(1.0);
     let rows = first.rows.map_or_else(String::new, |rows| format!(" for {} rows", words::count(rows)));
@@ -300,6 +305,9 @@ fn finding(ctx: &Context<'_>, mut group: Vec<Python>, floor: &Threshold) -> Opti
             if count > 1 { format!(", summed over {count} places") } else { String::new() },
         ),
     };
+    for (stages, wall_ms) in &charges {
+        SqlStages::charge(ctx, &mut finding, stages, *wall_ms);
+    }
     finding.advice = advice(ctx, &first);
     Some(finding)
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use emberscope_run::{PlanNode, RddId, RddInfo, SqlExecutionId, StageAttempt, StageKey, Unit};
 
 use crate::finding::{Advice, Evidence, Finding, Savings, Subject};
+use crate::naming;
 use crate::plan::{self, Cost, Likeness, Part, Plan, SqlStages};
 use crate::problem::Problem;
 use crate::rule::{Context, Outcome, Rule, Threshold};
@@ -178,6 +179,9 @@ fn plan_finding(ctx: &Context<'_>, group: &[Computed<'_>], likeness: Likeness) -
     plan::more_subjects(&mut finding, group.iter().skip(1).map(subject));
     let each = saved.wall_ms / (group.len() - 1).max(1) as f64;
     finding.savings = savings(saved, group.len(), each, "executions");
+    for computed in group.iter().skip(1) {
+        SqlStages::charge(ctx, &mut finding, &computed.stages, each);
+    }
     finding.advice = vec![
         Advice::text(format!(
             "Cache the DataFrame that ends in this {top} once (`df.cache()`, `CACHE TABLE`) before the {} executions that start \
@@ -306,7 +310,8 @@ fn rdd_finding(ctx: &Context<'_>, rdd: &RddInfo, saved: Cost, keys: &[StageKey])
         .as_deref()
         .filter(|site| !site.is_empty())
         .map_or_else(String::new, |site| format!(", made by {site}"));
-    let mut subject = Subject::rdd(rdd.id).named(rdd.name.as_str());
+    let name = naming::rdd(ctx.run, rdd.id);
+    let mut subject = Subject::rdd(rdd.id).named(name.as_str());
     subject.stage_id = keys.first().map(|key| key.stage_id.0);
     let growing = lineage_grows(ctx, keys);
     let mut finding = Finding::new(
@@ -317,7 +322,7 @@ fn rdd_finding(ctx: &Context<'_>, rdd: &RddInfo, saved: Cost, keys: &[StageKey])
             "{} stages computed RDD {} ({}{callsite}) anew, and it is not cached{}",
             keys.len(),
             rdd.id,
-            rdd.name,
+            name,
             if growing { "; its lineage grows from one to the next" } else { "" },
         ),
     );
@@ -328,6 +333,7 @@ fn rdd_finding(ctx: &Context<'_>, rdd: &RddInfo, saved: Cost, keys: &[StageKey])
     plan::more_subjects(&mut finding, keys.iter().map(|&key| ctx.stage_subject(key)));
     let each = saved.wall_ms / (keys.len() - 1).max(1) as f64;
     finding.savings = savings(saved, keys.len(), each, "stages");
+    finding.charged = keys.iter().skip(1).map(|&key| (key, each)).collect();
     let python = keys
         .iter()
         .filter_map(|key| ctx.run.stages.get(key))
@@ -343,7 +349,7 @@ fn rdd_finding(ctx: &Context<'_>, rdd: &RddInfo, saved: Cost, keys: &[StageKey])
     finding.advice = vec![Advice::text(format!(
         "Keep the RDD: `persist(StorageLevel.MEMORY_AND_DISK)` on RDD {} ({}{callsite}) before the first action that uses it, \
          `unpersist()` after the last.",
-        rdd.id, rdd.name,
+        rdd.id, name,
     ))];
     if growing {
         finding.advice.push(Advice::text(

@@ -102,12 +102,22 @@ fn finding(ctx: &Context<'_>, hits: &[Hit<'_>]) -> Option<Finding> {
         finding.evidence.push(Evidence::number("driver_total_gc_time_ms", gc, Unit::Ms));
     }
     losses.list(ctx, &mut finding);
+    let delayed = worst.delay_ms * worst.stage.tasks.succeeded as f64;
+    let task_ms = worst.stage.task_ms() as f64;
+    let summed = if losses.len() > 1 {
+        format!("; summed over {}, each at its share of the clock", losses.stage_attempts())
+    } else {
+        String::new()
+    };
     finding.savings = losses.savings(format!(
-        "{} tasks of stage {} x {} of delay, over its slots; summed over {}, each at its share of the clock",
-        words::count(worst.stage.tasks.succeeded),
+        "{} of stage {} x {} of delay = {}, {} of its {} of task time; the stage would be shorter by that share of its {}{summed}",
+        words::plural(worst.stage.tasks.succeeded, "task"),
         worst.stage.key,
         words::duration(worst.delay_ms),
-        losses.stage_attempts(),
+        words::duration(delayed),
+        words::percent((delayed / task_ms.max(1.0)).min(1.0)),
+        words::duration(task_ms),
+        words::duration(worst.stage.wall_clock_ms),
     ));
     finding.advice = advice(ctx, worst);
     Some(finding)

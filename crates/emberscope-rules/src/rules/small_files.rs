@@ -72,6 +72,7 @@ struct Access<'a> {
     bytes: u64,
     /// Driver time that grows with the files: listing before a scan, committing after a write.
     driver_ms: f64,
+    in_tasks_ms: f64,
     /// Directories that a dynamic partition write made.
     directories: Option<u64>,
     stages: Vec<StageKey>,
@@ -153,6 +154,7 @@ fn measure<'a>(ctx: &Context<'_>, stages: &SqlStages<'_>, plan: &Plan<'a>, node:
         files,
         bytes,
         driver_ms,
+        in_tasks_ms: in_tasks.wall_ms,
         directories: plan::metric(node, "number of dynamic part").filter(|&parts| parts > 0),
         stages: ran.into_iter().collect(),
         cost,
@@ -232,6 +234,9 @@ fn finding(ctx: &Context<'_>, mut group: Vec<Access<'_>>) -> Option<Finding> {
             },
         ),
     };
+    for found in &group {
+        SqlStages::charge(ctx, &mut finding, &found.stages, found.in_tasks_ms);
+    }
     finding.advice =
         if first.writes { advice_for_write(ctx, first, fewer) } else { advice_for_scan(ctx, first, fewer) };
     Some(finding)

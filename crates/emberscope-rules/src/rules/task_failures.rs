@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use emberscope_run::{StageKey, TaskColumn, TaskEndKind, Unit};
+use emberscope_run::{StageKey, TaskColumn, TaskEndKind, TaskStatus, Unit};
 
 use crate::deployment;
 use crate::failures::{self, FailedTasks, Loss};
@@ -134,7 +134,7 @@ fn loss(ctx: &Context<'_>, cause: &Cause, stages: &BTreeSet<StageKey>) -> Loss {
         let own: BTreeSet<Option<u64>> =
             cause.groups.iter().filter(|group| group.stage == *key).map(|group| group.failure).collect();
         loss += failures::loss_in_stage(ctx, stage, |row| {
-            row.status() == Some(emberscope_run::TaskStatus::Failed)
+            row.status() == Some(TaskStatus::Failed)
                 && row.get(TaskColumn::EndReason) == Some(cause.kind.code())
                 && own.contains(&row.get(TaskColumn::Failure))
         });
@@ -164,7 +164,7 @@ fn root_words(cause: &Cause) -> String {
     if sentence.is_empty() { cause.kind.name().to_owned() } else { sentence }
 }
 
-/// Says so when all failures were on one of several executors: the host is to be looked at, not the code.
+/// Says so when all failures were on one of several executors: the host is to be looked at before the code.
 fn executors_words(cause: &Cause, ctx: &Context<'_>) -> String {
     if cause.kind == TaskEndKind::ExecutorLostFailure {
         return String::new();
@@ -190,11 +190,39 @@ fn one_executor<'a>(cause: &'a Cause, ctx: &Context<'_>) -> Option<&'a emberscop
     const AT_LEAST: u64 = 3;
     let ids: BTreeSet<_> = cause.groups.iter().map(|group| group.executor.as_ref()).collect();
     let count = total(cause.groups.iter().map(|group| group.count));
-    let others = ctx.features.executors.values().filter(|executor| executor.tasks.succeeded > 0).count();
     match ids.first() {
-        Some(&Some(id)) if ids.len() == 1 && count >= AT_LEAST && others > 1 => Some(id),
+        Some(&Some(id)) if ids.len() == 1 && count >= AT_LEAST && others_succeeded(cause, ctx, id) => Some(id),
         _ => None,
     }
+}
+
+/// Whether tasks of the stages that failed on an executor succeeded on another one.
+fn others_succeeded(cause: &Cause, ctx: &Context<'_>, id: &emberscope_run::ExecutorId) -> bool {
+    let stages: BTreeSet<StageKey> = cause.groups.iter().map(|group| group.stage).collect();
+    let mut rows = stages.iter().filter_map(|key| ctx.run.stages.get(key)).flat_map(|stage| stage.tasks.rows());
+    rows.any(|row| {
+        row.status() == Some(TaskStatus::Success) && ctx.run.executor_of(&row).is_some_and(|other| other != id)
+    })
+}
+
+/// What to look at when all failures of a cause were on one executor while others ran the same stage's tasks.
+fn host_advice(ctx: &Context<'_>, cause: &Cause) -> Option<Advice> {
+    let id = one_executor(cause, ctx)?;
+    let host = ctx.run.executors.get(id).and_then(|executor| executor.host.as_deref()).filter(|host| !host.is_empty());
+    let host = host.map_or_else(String::new, |host| format!(" on {host}"));
+    let mut advice = Advice::text(format!(
+        "Look at executor {id}{host} first: all failures were there, while others ran tasks of the same stage. A full or broken \
+         disk, a wrong clock, missing files or libraries show in its own log and its host's; the code is the same everywhere."
+    ));
+    let key = match ctx.run.application.spark_major_minor() {
+        Some(version) if version < (3, 1) => "spark.blacklist.enabled",
+        _ => "spark.excludeOnFailure.enabled",
+    };
+    if ctx.settings.boolean(key) != Some(true) {
+        advice.text.push_str(" Spark can leave such an executor out by itself.");
+        advice = advice.set(key, "true");
+    }
+    Some(advice)
 }
 
 fn excluded_after(ctx: &Context<'_>, cause: &Cause) -> BTreeSet<String> {
@@ -212,7 +240,8 @@ fn excluded_after(ctx: &Context<'_>, cause: &Cause) -> BTreeSet<String> {
 }
 
 fn advice(ctx: &Context<'_>, cause: &Cause, allowed: u64, most: Option<u64>) -> Vec<Advice> {
-    let mut all = Vec::new();
+    let mut all: Vec<Advice> = host_advice(ctx, cause).into_iter().collect();
+    let on_one = !all.is_empty();
     let place = cause.root.frame.as_ref().filter(|frame| frame.user).map(|frame| frame.text.as_str());
     let class = cause.root.short_class();
     match (cause.kind, place) {
@@ -224,6 +253,10 @@ fn advice(ctx: &Context<'_>, cause: &Cause, allowed: u64, most: Option<u64>) -> 
             "Results were too large to be sent with the status and were lost with the executor that held them: aggregate or \
              write them instead of collecting them.",
         )),
+        (_, Some(place)) if on_one => all.push(Advice::text(format!(
+            "If its host is sound, {place} is where {class} was thrown: what it needed there (a file, a mount, a service) is what \
+             the other executors had.",
+        ))),
         (_, Some(place)) => all.push(Advice::text(format!(
             "Look at {place}: it threw {class} for some of its input. Run it on the failing partition's input alone, and \
              decide what such records are to become (null, a table of rejects) rather than letting them fail the task.",
@@ -242,21 +275,6 @@ fn advice(ctx: &Context<'_>, cause: &Cause, allowed: u64, most: Option<u64>) -> 
             "A task could not get execution memory while its siblings held it: more partitions make each task's share of data \
              smaller, fewer cores per executor make its share of memory larger.",
         ));
-    }
-    if let Some(id) = one_executor(cause, ctx) {
-        let mut advice = Advice::text(format!(
-            "All failures were on executor {id} while others ran the same code: look at its host (disk full, clock, missing \
-             files or libraries) before the code."
-        ));
-        let key = match ctx.run.application.spark_major_minor() {
-            Some(version) if version < (3, 1) => "spark.blacklist.enabled",
-            _ => "spark.excludeOnFailure.enabled",
-        };
-        if ctx.settings.boolean(key) != Some(true) {
-            advice.text.push_str(" Spark can leave such an executor out by itself.");
-            advice = advice.set(key, "true");
-        }
-        all.push(advice);
     }
     if let Some(most) = most {
         let so_far = if most >= allowed {
@@ -376,7 +394,38 @@ mod tests {
             }),
         );
         assert!(findings[0].summary.ends_with("; all on executor 2"), "{}", findings[0].summary);
-        assert!(findings[0].advice.iter().any(|advice| advice.config.contains_key("spark.excludeOnFailure.enabled")));
+        let first = &findings[0].advice[0];
+        assert!(first.text.starts_with("Look at executor 2 on host-2 first"), "{}", first.text);
+        assert_eq!(first.config["spark.excludeOnFailure.enabled"], "true");
+    }
+
+    /// Three failures on executor 2, which no task survived, of code that the user wrote.
+    fn on_one_executor(others_run_the_stage: bool) -> RunBuilder {
+        let mut builder = run().executor("1", 2).executor("2", 2);
+        let failure =
+            builder.failure(TaskEndKind::ExceptionFailure, "java.lang.IllegalStateException", "row 17", Some(STACK));
+        let builder = builder.stage(0, |stage| {
+            for partition in 0..3 {
+                stage.task(partition).duration_ms(1_000).on("2").fails(failure);
+            }
+            for partition in 0..3 {
+                stage.task(partition).duration_ms(1_000).on(if others_run_the_stage { "1" } else { "2" });
+            }
+        });
+        builder.stage(1, |stage| {
+            stage.task(0).duration_ms(1_000).on("1");
+        })
+    }
+
+    #[test]
+    fn the_executor_comes_before_the_input_when_its_failures_were_nobody_elses() {
+        let advice = &check(&RULE, &on_one_executor(true))[0].advice;
+        assert!(advice[0].text.starts_with("Look at executor 2 on host-2 first"), "{}", advice[0].text);
+        assert!(advice[1].text.contains("Parse.scala:8"), "{}", advice[1].text);
+        assert!(advice.iter().all(|advice| !advice.text.contains("failing partition's input")));
+        // No other executor ran the stage: nothing tells the host from the code.
+        let advice = &check(&RULE, &on_one_executor(false))[0].advice;
+        assert!(advice[0].text.contains("failing partition's input"), "{}", advice[0].text);
     }
 
     #[test]

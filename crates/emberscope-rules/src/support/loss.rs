@@ -123,6 +123,7 @@ impl Losses {
 
     /// Puts the stages behind the finding's first subject, ten at most, and says how many more there are.
     pub(crate) fn list(&self, ctx: &Context<'_>, finding: &mut Finding) {
+        finding.charged = self.stages.iter().map(|loss| (loss.key, loss.wall_ms)).collect();
         let first = finding.subject.clone();
         let rest = self
             .keys()

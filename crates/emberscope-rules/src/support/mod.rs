@@ -5,6 +5,7 @@ pub(crate) mod blocked;
 pub(crate) mod loss;
 pub(crate) mod memory;
 pub(crate) mod partitioning;
+pub(crate) mod shuffle;
 pub(crate) mod tasks;
 
 /// A sum of amounts from a log, which may be any: it stays at its end where another would overflow.

@@ -1,11 +1,13 @@
 //! Where a stage's partitions come from, and which setting makes them more or fewer.
 
 use emberscope_extract::features::{Metric, StageSummary};
-use emberscope_run::StageKey;
+use emberscope_run::{PlanNode, StageKey};
 
 use crate::finding::Advice;
+use crate::plan::{Plan, Scan};
 use crate::rule::Context;
 use crate::settings::Settings;
+use crate::support::shuffle::{self, Origin};
 use crate::words;
 
 const MIB: f64 = 1_048_576.0;
@@ -165,7 +167,13 @@ pub(crate) fn more(ctx: &Context<'_>, stage: &StageSummary, wanted: u64, why: &s
     let head =
         format!("Use about {} partitions instead of {} ({why}{size}).", words::count(wanted), words::count(tasks));
     match DataSource::of(ctx, stage) {
-        DataSource::SqlShuffle => more_sql_shuffle(settings, tasks, wanted, each, &head),
+        DataSource::SqlShuffle => match shuffle::origin(ctx, stage) {
+            Origin::Number(number) => Advice::text(format!(
+                "{head} The stage reads a shuffle that the program asked for with a number of its own, repartition({number}) in the \
+                 code: write {wanted} in place of {number}. No setting changes it."
+            )),
+            origin => more_sql_shuffle(settings, tasks, wanted, each, &head, origin == Origin::Rebalance),
+        },
         DataSource::SqlSinglePartition => Advice::text(
             "The plan sends all rows to one partition: a window without PARTITION BY, a global sort or limit over many rows, \
              or repartition(1) / coalesce(1). Partition the window by a key, aggregate before the single partition, or write \
@@ -203,8 +211,23 @@ pub(crate) fn more(ctx: &Context<'_>, stage: &StageSummary, wanted: u64, why: &s
     }
 }
 
-fn more_sql_shuffle(settings: &Settings<'_>, tasks: u64, wanted: u64, each: f64, head: &str) -> Advice {
+fn more_sql_shuffle(
+    settings: &Settings<'_>,
+    tasks: u64,
+    wanted: u64,
+    each: f64,
+    head: &str,
+    rebalance: bool,
+) -> Advice {
     let adaptive = Adaptive::of(settings);
+    if rebalance && adaptive.enabled && each > 0.0 && each < adaptive.advisory {
+        let advice = Advice::text(format!(
+            "{head} The stage reads a rebalanced shuffle (a REBALANCE hint), which adaptive execution splits and merges towards \
+             {} each.",
+            words::bytes(adaptive.advisory)
+        ));
+        return set_new(advice, settings, "spark.sql.adaptive.advisoryPartitionSizeInBytes", &mib(each));
+    }
     let coalesced = adaptive.coalesces && adaptive.initial.is_some_and(|initial| (tasks as i64) < initial);
     if !coalesced {
         let key = if adaptive.enabled
@@ -224,7 +247,19 @@ fn more_sql_shuffle(settings: &Settings<'_>, tasks: u64, wanted: u64, each: f64,
             }
             _ => text.push('.'),
         }
-        return set_new(Advice::text(text), settings, key, &wanted.to_string());
+        let mut advice = Advice::text(text);
+        // More partitions than that are merged back.
+        if adaptive.coalesces && each > 0.0 && each < adaptive.advisory {
+            let size = mib(each);
+            advice.text.push_str(&format!(
+                " Adaptive execution would merge partitions of {} back towards {} each \
+                 (spark.sql.adaptive.advisoryPartitionSizeInBytes), so that must come down to what a partition then has: {size}.",
+                words::bytes(each),
+                words::bytes(adaptive.advisory),
+            ));
+            advice = set_new(advice, settings, "spark.sql.adaptive.advisoryPartitionSizeInBytes", &size);
+        }
+        return set_new(advice, settings, key, &wanted.to_string());
     }
     let initial = adaptive.initial.unwrap_or(0);
     let mut advice = Advice::text(format!(
@@ -270,15 +305,38 @@ fn more_sql_scan(settings: &Settings<'_>, stage: &StageSummary, each: f64, head:
     advice
 }
 
+/// Why the tasks of a stage that scans files are uneven, and what to do; `None` where the plan does not name the format.
+pub(crate) fn uneven_scan(ctx: &Context<'_>, stage: &StageSummary) -> Option<Advice> {
+    let attempt = ctx.run.stages.get(&stage.key)?;
+    let plan = Plan::of(ctx.run.sql_executions.get(&attempt.sql_execution_id?)?);
+    let updated = |node: &PlanNode| node.metrics.iter().any(|m| attempt.accumulators.contains(&m.accumulator_id));
+    let scans: Vec<Scan<'_>> = plan.nodes().filter(|node| updated(node)).filter_map(Scan::of).collect();
+    let format = scans.iter().map(|scan| scan.format()).find(|format| format == "parquet" || format == "orc")?;
+    let (part, option) =
+        if format == "orc" { ("stripe", "orc.stripe.size") } else { ("row group", "parquet.block.size") };
+    let input = stage.metric(Metric::InputBytes)?;
+    let (largest, typical) = (words::bytes(input.max()? as f64), words::bytes(input.p50()? as f64));
+    Some(Advice::text(format!(
+        "The files are {format}: Spark splits them by length, but a {part} is read whole by the task whose split has its middle. \
+         Here one task read {largest} and the median {typical}, so splits are smaller than {part}s, and most tasks find none. \
+         Write the files with {part}s well under {largest} ({option}), or call repartition right after reading; smaller splits \
+         only make more empty tasks.",
+    )))
+}
+
 /// How to give a stage `wanted` partitions, fewer than it has; `why` is the arithmetic behind the number.
 pub(crate) fn fewer(ctx: &Context<'_>, stage: &StageSummary, wanted: u64, why: &str) -> Advice {
     let settings = &ctx.settings.for_stage(stage.key);
     let tasks = ctx.run.stages.get(&stage.key).map_or(0, |attempt| attempt.num_tasks);
     let head = format!("Use about {} partitions instead of {} ({why}).", words::count(wanted), words::count(tasks));
     match DataSource::of(ctx, stage) {
-        DataSource::SqlShuffle | DataSource::SqlSinglePartition => {
-            fewer_sql_shuffle(ctx, settings, tasks, wanted, &head)
-        }
+        DataSource::SqlShuffle | DataSource::SqlSinglePartition => match shuffle::origin(ctx, stage) {
+            Origin::Number(number) => Advice::text(format!(
+                "{head} The stage reads a shuffle that the program asked for with a number of its own, repartition({number}) in the \
+                 code, which adaptive execution does not merge: lower it to {wanted}, or leave it out."
+            )),
+            _ => fewer_sql_shuffle(ctx, settings, tasks, wanted, &head),
+        },
         DataSource::SqlScan => {
             let split =
                 settings.bytes("spark.sql.files.maxPartitionBytes").map_or(TARGET_BYTES, |bytes| bytes.max(1) as f64);

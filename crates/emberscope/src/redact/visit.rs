@@ -99,6 +99,7 @@ fn finding(redactor: &Redactor, finding: &mut Finding) {
         consequences,
         harm: _,
         causes: _,
+        charged: _,
     } = finding;
     text(redactor, summary);
     text(redactor, how);

@@ -275,7 +275,7 @@ fn time(list: &mut Stages) {
             "slots_count",
             Unit::Count,
             "Executor Added.Total Cores / spark.task.cpus",
-            "Task slots of the executors at its first launch.",
+            "Task slots of the executors while it ran: the mean from its first launch to its last end, rounded.",
             "no executor says its cores",
         ),
         |row| row.summary.slots,

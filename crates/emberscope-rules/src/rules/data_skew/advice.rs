@@ -1,23 +1,14 @@
 //! What to do about skew: it depends on what the stage does with the skewed rows, and on what is set already.
 
 use emberscope_extract::features::{Metric, StageSummary};
-use emberscope_run::{PlanNode, parse_bytes};
+use emberscope_run::parse_bytes;
 
 use crate::finding::Advice;
-use crate::plan::{Operator, Plan, canonical, columns, operator};
+use crate::plan::{Operator, canonical, columns, operator};
 use crate::rule::Context;
 use crate::settings::Settings;
+use crate::support::{partitioning, shuffle};
 use crate::words;
-
-/// Metrics of an exchange that the stage updates which reads it (`SQLShuffleReadMetricsReporter`).
-const READ_METRICS: &[&str] = &[
-    "records read",
-    "local bytes read",
-    "remote bytes read",
-    "local blocks read",
-    "remote blocks read",
-    "fetch wait time",
-];
 
 /// A shuffle that a stage reads, and what it does with the rows.
 pub(super) struct Shuffle {
@@ -42,15 +33,8 @@ pub(super) enum Consumer {
 
 /// The shuffle that a stage of a SQL execution reads; `None` for RDDs and where the log does not tell.
 pub(super) fn shuffle_of(ctx: &Context<'_>, stage: &StageSummary) -> Option<Shuffle> {
-    let attempt = ctx.run.stages.get(&stage.key)?;
-    let plan = Plan::of(ctx.run.sql_executions.get(&attempt.sql_execution_id?)?);
-    let read_here = |node: &&PlanNode| {
-        operator(node) == Operator::Exchange
-            && node.metrics.iter().any(|metric| {
-                READ_METRICS.contains(&metric.name.as_str()) && attempt.accumulators.contains(&metric.accumulator_id)
-            })
-    };
-    let exchange = plan.nodes().find(read_here)?;
+    let (plan, read) = shuffle::exchanges_read(ctx, stage)?;
+    let exchange = *read.first()?;
     let consumer = plan.above(exchange).find_map(|node| match operator(node) {
         Operator::Join(kind) if kind.shuffles() => Some(Consumer::Join),
         _ if canonical(&node.name).starts_with("Window") => Some(Consumer::Window),
@@ -65,10 +49,10 @@ pub(super) fn shuffle_of(ctx: &Context<'_>, stage: &StageSummary) -> Option<Shuf
 pub(super) fn advice(ctx: &Context<'_>, stage: &StageSummary, shuffle: Option<&Shuffle>) -> Vec<Advice> {
     let settings = ctx.settings.for_stage(stage.key);
     if stage.sum(Metric::ShuffleReadBytes).unwrap_or(0) <= stage.sum(Metric::InputBytes).unwrap_or(0) {
-        return vec![Advice::text(
+        return vec![partitioning::uneven_scan(ctx, stage).unwrap_or_else(|| Advice::text(
             "The skew is in the input: some files or blocks are much larger than the others. Write them in a format that \
              can be split (Parquet, ORC, uncompressed or bzip2 text, not gzip), or repartition right after reading.",
-        )];
+        ))];
     }
     let key = match shuffle.map(|shuffle| shuffle.key.join(", ")).filter(|key| !key.is_empty()) {
         Some(key) => format!("The rows are spread by {key}: count them by it and look at the largest ten."),

@@ -52,6 +52,10 @@ fn failed_streams(ctx: &Context<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for query in ctx.run.streaming_queries.values() {
         let Some(exception) = query.exception.as_deref().filter(|text| !text.is_empty()) else { continue };
+        // A query that was stopped, or whose job was cancelled, did what it was told.
+        if end_of(exception) != Some(End::Failed) {
+            continue;
+        }
         let root = RootCause::of_text(exception).unwrap_or_default();
         let name = query.name.clone().unwrap_or_else(|| query.id.clone());
         let mut finding = Finding::new(
@@ -183,6 +187,47 @@ mod tests {
             "Job 0 cancelled because the broadcast is no longer needed",
         ] {
             assert_eq!(check(&RULE, &without_end(Some(reason))), [], "{reason}");
+        }
+    }
+
+    /// A query of 135 ms that ended with this error, and a streaming query that ended with it.
+    fn ended_with(error: &'static str) -> RunBuilder {
+        run().executor("1", 2).sql(10, crate::testing::node("Range")).with(move |run| {
+            for sql in run.sql_executions.values_mut() {
+                sql.error_message = Some(error.to_owned());
+            }
+            let query = emberscope_run::StreamingQuery {
+                id: "q-1".to_owned(),
+                exception: Some(error.to_owned()),
+                ..emberscope_run::StreamingQuery::default()
+            };
+            run.streaming_queries.insert(query.id.clone(), query);
+        })
+    }
+
+    #[test]
+    fn a_query_that_was_interrupted_or_cancelled_did_not_fail() {
+        for stopped in [
+            "java.lang.InterruptedException\n\tat java.util.concurrent.locks.AbstractQueuedSynchronizer.acquire(A.java:1081)",
+            "java.nio.channels.ClosedByInterruptException",
+            "java.io.InterruptedIOException: Interrupted while waiting for data",
+            "org.apache.spark.SparkException: Exception thrown in awaitResult: \nCaused by: java.lang.InterruptedException",
+            "org.apache.spark.SparkException: Job 7 cancelled part of cancelled job group e254c2f1",
+        ] {
+            assert_eq!(check(&RULE, &ended_with(stopped)), [], "{stopped}");
+        }
+    }
+
+    #[test]
+    fn a_query_that_threw_failed_whatever_it_says_of_interrupts() {
+        for failed in [
+            "java.lang.IllegalStateException: the upstream service interrupted the stream",
+            "org.apache.spark.SparkException: Job aborted due to stage failure: Task 0 in stage 1.0 failed 4 times, most recent \
+             failure: Lost task 0.3 in stage 1.0 (TID 9) (h executor 1): java.lang.InterruptedException: sleep interrupted",
+        ] {
+            let findings = check(&RULE, &ended_with(failed));
+            assert_eq!(findings.len(), 2, "{failed}");
+            assert!(findings.iter().all(|finding| finding.harm == Harm::Failure));
         }
     }
 
