@@ -31,6 +31,9 @@ pub(crate) enum Command {
     Extract(Extract),
     Evaluate(Evaluate),
     /// Explains a rule: what it looks for, its thresholds, what to do; without a name lists them all
+    #[command(after_help = "Examples:
+  emberscope rule
+  emberscope rule data-skew")]
     Rule {
         /// The rule's name, which is that of the problem it finds
         name: Option<String>,
@@ -45,11 +48,17 @@ pub(crate) enum Command {
         name: Option<String>,
     },
     /// Explains a problem of the vocabulary; without a name lists them all
+    #[command(after_help = "Examples:
+  emberscope problem
+  emberscope problem executor-oom")]
     Problem {
         /// The problem's name
         name: Option<String>,
     },
     /// Prints the JSON schema of what `diagnose --format json` writes
+    #[command(after_help = "Examples:
+  emberscope schema > diagnosis.schema.json
+  emberscope schema report > report.schema.json")]
     Schema {
         /// For one run, or for several
         #[arg(value_enum, default_value_t = Schema::Diagnosis)]
@@ -87,7 +96,19 @@ Configuration (TOML):
   disabled = [\"poor-locality\"]
   fail_on = \"critical\"
   [rules.data-skew]
-  task_factor = 4")]
+  task_factor = 4
+Thresholds are those that `emberscope rule NAME` lists.
+
+JSON: of one input that holds one run, its diagnosis (`emberscope schema diagnosis`); of several runs, or of a run beside
+inputs that could not be read, an object with all of them as `diagnoses` and the others as `unreadable` (`emberscope schema
+report`).
+
+--redact replaces by tokens (host-1a2b3c4d), in every format and in messages of the report:
+  names of applications, users, hosts, streaming queries, tables and columns (join keys too); paths, URLs, IPv4 addresses;
+  SQL text and its literals; source files, classes, methods and user-defined functions of the program; what exceptions say.
+It keeps ids, numbers, times, Spark's operators and settings, and the exception classes and frames of Java, Scala, Spark and
+Python. The same name has the same token in every run, so that outputs can be compared. A token is a hash without a key:
+whoever can guess a name can confirm it by hashing it. Messages on stderr are not redacted.")]
 pub(crate) struct Diagnose {
     /// Event logs: files of any framing, eventlog_v2_* directories, Databricks roll-over directories, zip archives,
     /// directories of many runs, or - for standard input
@@ -102,10 +123,11 @@ pub(crate) struct Diagnose {
     /// Exit with 1 when a finding is of this severity or a higher one
     #[arg(long, value_enum, value_name = "SEVERITY")]
     pub(crate) fail_on: Option<Severity>,
-    /// Look for these problems only
-    #[arg(long, value_name = "PROBLEM", value_delimiter = ',')]
+    /// Look for these problems only; several are separated by commas
+    #[arg(long, value_name = "PROBLEM,...", value_delimiter = ',')]
     pub(crate) only: Vec<String>,
-    /// Replace application names, users, hosts, paths and SQL text by stable tokens; messages on stderr still name files
+    /// Replace names of applications, users, hosts, paths, tables, columns, functions and source files, SQL text and what
+    /// exceptions say by stable tokens (see below)
     #[arg(long)]
     pub(crate) redact: bool,
     /// Thresholds, and which problems to look for (TOML)
@@ -131,8 +153,8 @@ pub(crate) struct Extract {
     /// The folder for the files, one a table; files of the same names are replaced when the new ones are complete
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
-    /// Write these tables only
-    #[arg(long, value_name = "TABLE", value_delimiter = ',')]
+    /// Write these tables only; several are separated by commas
+    #[arg(long, value_name = "TABLE,...", value_delimiter = ',')]
     pub(crate) tables: Vec<String>,
     /// How to write them
     #[arg(long, value_enum, default_value_t = TableFormat::Parquet)]

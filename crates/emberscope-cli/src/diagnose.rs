@@ -15,9 +15,6 @@ use crate::output::{self, printable};
 use crate::progress;
 use crate::{CLEAN, FAILED, FINDINGS};
 
-/// Columns where there is no terminal to ask.
-const WIDTH: usize = 100;
-
 pub(crate) fn diagnose(
     args: &args::Diagnose,
     out: &mut dyn Write,
@@ -26,7 +23,7 @@ pub(crate) fn diagnose(
 ) -> anyhow::Result<u8> {
     let config = config(args)?;
     let threads = environment.threads(args.threads)?;
-    let (width, colour, bars) = (environment.width, environment.colour_out, environment.progress);
+    let (width, colour, bars) = (environment.columns(), environment.colour_out, environment.progress);
     let mut inputs = inputs::find(&args.inputs, environment.stdin, err)?;
 
     let bar = progress::bar(inputs.bytes(), bars);
@@ -61,7 +58,7 @@ pub(crate) fn diagnose(
         Format::Markdown => emberscope_report::markdown(&report),
         Format::Text => {
             let colour = colour && args.out.is_none();
-            emberscope_report::text(&report, &TextOptions { width: width.unwrap_or(WIDTH), colour })
+            emberscope_report::text(&report, &TextOptions { width, colour })
         }
     };
     match output::write(&text, args.out.as_deref(), out) {
@@ -97,19 +94,24 @@ pub(crate) fn read_config(path: &Path) -> anyhow::Result<Config> {
     Config::from_toml(&text).with_context(|| path.display().to_string())
 }
 
-/// Says which inputs are the same attempt of an application: a copy, or a log beside its own compressed form.
+/// Says which inputs are the same attempt of an application: copies, or a log beside its own compressed form. One line an
+/// attempt, however many there are.
 fn warn_of_twins(diagnoses: &[Diagnosis], paths: &[String], err: &mut dyn Write) -> anyhow::Result<()> {
-    let mut seen: BTreeMap<(&str, Option<&str>), &str> = BTreeMap::new();
+    let mut inputs: BTreeMap<(&str, Option<&str>), Vec<&str>> = BTreeMap::new();
     for (diagnosis, path) in diagnoses.iter().zip(paths) {
-        let Some(id) = diagnosis.run.application_id.as_deref() else { continue };
-        let attempt = diagnosis.run.attempt_id.as_deref();
-        if let Some(first) = seen.get(&(id, attempt)) {
-            let attempt = attempt.map(|attempt| format!(" attempt {attempt}")).unwrap_or_default();
-            let message = format!("{path} and {first} are both application {id}{attempt}; each is diagnosed by itself");
-            writeln!(err, "emberscope: note: {}", printable(&message))?;
-        } else {
-            seen.insert((id, attempt), path);
+        if let Some(id) = diagnosis.run.application_id.as_deref() {
+            inputs.entry((id, diagnosis.run.attempt_id.as_deref())).or_default().push(path);
         }
+    }
+    for ((id, attempt), paths) in inputs {
+        let which = match paths.as_slice() {
+            [] | [_] => continue,
+            [first, second] => format!("{first} and {second} are both"),
+            [first, second, rest @ ..] => format!("{first}, {second} and {} more are all", rest.len()),
+        };
+        let attempt = attempt.map(|attempt| format!(" attempt {attempt}")).unwrap_or_default();
+        let message = format!("{which} application {id}{attempt}; each is diagnosed by itself");
+        writeln!(err, "emberscope: note: {}", printable(&message))?;
     }
     Ok(())
 }

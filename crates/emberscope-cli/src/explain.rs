@@ -9,6 +9,7 @@ use emberscope::{Problem, RULES, Rule, Threshold, diagnosis_schema, report_schem
 use crate::CLEAN;
 use crate::args::Schema;
 use crate::environment::Environment;
+use crate::reflow::reflow;
 
 /// Explains a rule, or lists them.
 pub(crate) fn rule(name: Option<&str>, out: &mut dyn Write, environment: &Environment) -> anyhow::Result<u8> {
@@ -24,7 +25,7 @@ pub(crate) fn rule(name: Option<&str>, out: &mut dyn Write, environment: &Enviro
         }
         anyhow::bail!("unknown rule {name:?}{suggestion}; `emberscope rule` lists them");
     };
-    write!(out, "{}", rule_page(rule))?;
+    write!(out, "{}", reflow(&rule_page(rule), environment.columns()))?;
     Ok(CLEAN)
 }
 
@@ -37,7 +38,8 @@ pub(crate) fn feature(name: Option<&str>, out: &mut dyn Write, environment: &Env
     };
     for (index, table) in tables.iter().enumerate() {
         let gap = if index == 0 { "" } else { "\n" };
-        writeln!(out, "{gap}{table}: {}\n", table.row())?;
+        let heading = emberscope_report::wrap(&format!("{table}: {}", table.row()), environment.columns());
+        writeln!(out, "{gap}{}\n", heading.join("\n"))?;
         let features = table.features();
         list(features.iter().map(|feature| (feature.name.as_str(), feature.meaning.as_str())), out, environment)?;
     }
@@ -75,7 +77,7 @@ fn feature_page(feature: &Feature, environment: &Environment) -> String {
         ("Spark", feature.spark_field.as_str()),
         ("null", feature.null_meaning.as_str()),
     ];
-    let width = environment.width.unwrap_or(100).clamp(80, 120).saturating_sub(12);
+    let width = environment.columns().saturating_sub(12);
     for (label, text) in facts {
         for (index, line) in emberscope_report::wrap(text, width).iter().enumerate() {
             page.push_str(&format!("  {:9} {line}\n", if index == 0 { label } else { "" }));
@@ -92,7 +94,7 @@ pub(crate) fn problem(name: Option<&str>, out: &mut dyn Write, environment: &Env
     };
     let problem =
         emberscope::problem(name).map_err(|message| anyhow::anyhow!("{message}; `emberscope problem` lists them"))?;
-    write!(out, "{}", problem_page(problem))?;
+    write!(out, "{}", reflow(&problem_page(problem), environment.columns()))?;
     Ok(CLEAN)
 }
 
@@ -113,7 +115,7 @@ fn list<'a>(
 ) -> anyhow::Result<()> {
     let entries: Vec<(&str, &str)> = entries.collect();
     let column = entries.iter().map(|(name, _)| name.len()).max().unwrap_or(0) + 2;
-    let width = environment.width.unwrap_or(100).clamp(80, 120).saturating_sub(column);
+    let width = environment.columns().saturating_sub(column);
     for (name, text) in entries {
         for (index, line) in emberscope_report::wrap(text, width).iter().enumerate() {
             writeln!(out, "{:column$}{line}", if index == 0 { name } else { "" })?;
@@ -122,7 +124,7 @@ fn list<'a>(
     Ok(())
 }
 
-/// Columns of pages, which are read in terminals and in files.
+/// Columns of pages in files.
 const PAGE: usize = 100;
 
 /// The page of a rule, in Markdown that reads well as text.
@@ -170,6 +172,9 @@ pub(crate) fn problem_page(problem: Problem) -> String {
 }
 
 fn valued(threshold: &Threshold) -> String {
+    if threshold.largest().is_some() {
+        return format!("{} (a share, 0 to 1)", threshold.value);
+    }
     match threshold.unit.symbol() {
         "" | "count" | "ratio" => threshold.value.to_string(),
         unit => format!("{} {unit}", threshold.value),

@@ -71,6 +71,7 @@ fn is_loss(kind: &InputIssueKind) -> bool {
         | InputIssueKind::DuplicatePart { .. }
         | InputIssueKind::MissingAppStatus
         | InputIssueKind::EmptyFile
+        | InputIssueKind::NotLogs { .. }
         | InputIssueKind::NotAFile
         | InputIssueKind::SeenBefore => false,
     }

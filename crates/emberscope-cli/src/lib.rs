@@ -14,6 +14,7 @@ mod extract;
 mod inputs;
 mod output;
 mod progress;
+mod reflow;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -42,7 +43,7 @@ pub fn run(
         Err(error) if output::is_closed_pipe(&error) => CLEAN,
         Err(error) => {
             // Where even errors cannot be written there is nobody to tell.
-            let _ = writeln!(err, "emberscope: {}", output::printable(&format!("{error:#}")));
+            let _ = writeln!(err, "emberscope: {}", output::printable(&output::chain(&error)));
             FAILED
         }
     }

@@ -35,7 +35,7 @@ fn summary(report: &Report, out: &mut String) {
     out.push_str(&format!("# {}\n\n", words::plural(report.diagnoses.len() as u64, "run")));
     row(&table::HEADINGS.map(str::to_owned), out);
     heading_rule(table::HEADINGS.len(), out);
-    for cells in table::rows(report) {
+    for (_, cells) in table::rows(report) {
         row(&cells.map(|cell| for_markdown(&cell)), out);
     }
     out.push('\n');
@@ -57,6 +57,7 @@ fn one(diagnosis: &Diagnosis, several: bool, out: &mut String) {
         phrases::times(diagnosis),
         phrases::resources(diagnosis),
         phrases::work(diagnosis),
+        phrases::losses(diagnosis),
     ];
     for fact in facts.iter().filter(|fact| !fact.is_empty()) {
         out.push_str(&format!("- {}\n", for_markdown(fact)));
@@ -148,7 +149,7 @@ fn configuration(diagnosis: &Diagnosis, out: &mut String) {
 
 fn reading(diagnosis: &Diagnosis, out: &mut String) {
     for source in &diagnosis.sources {
-        let line = format!("Read {}: {}.", source.path, phrases::account(source));
+        let line = format!("Read {}: {}.", source.path, phrases::account(diagnosis, source));
         out.push_str(&format!("{}\n\n", for_markdown(&line)));
     }
     for issue in &diagnosis.import_issues {

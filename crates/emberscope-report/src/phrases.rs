@@ -42,7 +42,11 @@ pub(crate) fn identity(diagnosis: &Diagnosis) -> String {
 pub(crate) fn times(diagnosis: &Diagnosis) -> String {
     let run = &diagnosis.run;
     let start = run.started_at.as_ref().map(|at| at.get(..19).unwrap_or(at).replace('T', " ") + " UTC");
+    let doubtful = diagnosis.import_issues.iter().any(|issue| issue.code == "implausible-times");
     let length = match (run.wall_clock_ms, run.complete) {
+        (Some(ms), _) if doubtful => {
+            format!("{} if the times in the log were right, which is doubtful", words::duration(ms as f64))
+        }
         (Some(ms), true) => words::duration(ms as f64),
         (Some(ms), false) => {
             format!("{} as far as the log goes (it has no end of the application)", words::duration(ms as f64))
@@ -91,6 +95,33 @@ pub(crate) fn work(diagnosis: &Diagnosis) -> String {
         words::plural(run.stage_attempts, "stage attempt"),
         failed(run.failed_stage_attempts),
     )
+}
+
+/// Share of the tasks' run time in garbage collections from which on the facts of a run name it: below it is usual.
+const GC_SHARE: f64 = 0.05;
+
+/// What a run lost on the way, as far as there was any of it: spilled bytes, garbage collection, copies, executors that went.
+pub(crate) fn losses(diagnosis: &Diagnosis) -> String {
+    let run = &diagnosis.run;
+    let mut parts = Vec::new();
+    let (memory, disk) = (run.memory_bytes_spilled.unwrap_or(0), run.disk_bytes_spilled.unwrap_or(0));
+    if memory > 0 || disk > 0 {
+        let (memory, disk) = (words::bytes(memory as f64), words::bytes(disk as f64));
+        parts.push(format!("{memory} of memory spilled ({disk} on disk)"));
+    }
+    if let (Some(gc), Some(ran)) = (run.task_gc_ms, run.task_run_ms.filter(|&ran| ran > 0)) {
+        let share = gc as f64 / ran as f64;
+        if share >= GC_SHARE {
+            parts.push(format!("{} of task time in garbage collection", words::percent(share)));
+        }
+    }
+    if run.tasks.speculative > 0 {
+        parts.push(words::plural(run.tasks.speculative, "speculative attempt"));
+    }
+    if run.executors_removed > 0 {
+        parts.push(format!("{} removed before the end", words::plural(run.executors_removed, "executor")));
+    }
+    parts.join(", ")
 }
 
 /// The verdict in one or two sentences.
@@ -325,7 +356,7 @@ pub(crate) fn setting(note: &ConfigurationNote) -> String {
 }
 
 /// What was read from a source, without its path.
-pub(crate) fn account(source: &SourceSummary) -> String {
+pub(crate) fn account(diagnosis: &Diagnosis, source: &SourceSummary) -> String {
     let mut text = words::plural(source.events_read, "event");
     let rest: Vec<String> = [("of unknown kinds", source.events_unknown), ("lost", source.events_lost)]
         .into_iter()
@@ -347,7 +378,8 @@ pub(crate) fn account(source: &SourceSummary) -> String {
         text = format!("{text}, {}", size.trim());
     }
     if source.truncated {
-        text.push_str(", cut at its end");
+        let of_parts = diagnosis.import_issues.iter().any(|issue| issue.code == "unreadable-part");
+        text.push_str(if of_parts { ", not all of its parts" } else { ", cut at its end" });
     }
     text
 }

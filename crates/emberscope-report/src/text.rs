@@ -111,10 +111,12 @@ impl Page {
         let bad = report.diagnoses.iter().filter(|diagnosis| !diagnosis.findings.is_empty()).count() as u64;
         self.line(&self.paint(Ink::Bold, &format!("{}, {} with findings", words::plural(runs, "run"), bad)));
         self.line("");
-        let rows: Vec<[String; 7]> =
-            table::rows(report).into_iter().map(|row| row.map(|cell| for_terminal(&cell))).collect();
+        let rows: Vec<(&Diagnosis, [String; 7])> = table::rows(report)
+            .into_iter()
+            .map(|(diagnosis, row)| (diagnosis, row.map(|cell| for_terminal(&cell))))
+            .collect();
         let mut widths = table::HEADINGS.map(columns);
-        for row in &rows {
+        for (_, row) in &rows {
             for (width, cell) in widths.iter_mut().zip(row) {
                 *width = (*width).max(columns(cell));
             }
@@ -124,7 +126,7 @@ impl Page {
         let room = self.width.saturating_sub(others + 2).max(12);
         widths[table::NAME] = widths[table::NAME].min(room);
         self.line(&self.paint(Ink::Dim, &cells(&table::HEADINGS.map(str::to_owned), &widths)));
-        for (row, diagnosis) in rows.iter().zip(&report.diagnoses) {
+        for (diagnosis, row) in &rows {
             let line = cells(row, &widths);
             let line = match diagnosis.worst() {
                 Some(severity) => self.paint(Self::severity_ink(severity), &line),
@@ -156,6 +158,7 @@ impl Page {
             phrases::times(diagnosis),
             phrases::resources(diagnosis),
             phrases::work(diagnosis),
+            phrases::losses(diagnosis),
         ];
         for fact in facts.iter().filter(|fact| !fact.is_empty()) {
             self.paragraph(0, fact);
@@ -256,7 +259,7 @@ impl Page {
     /// What was read, what was lost, and which rules could not look.
     fn reading(&mut self, diagnosis: &Diagnosis) {
         for source in &diagnosis.sources {
-            self.paragraph(0, &format!("Read {}: {}.", source.path, phrases::account(source)));
+            self.paragraph(0, &format!("Read {}: {}.", source.path, phrases::account(diagnosis, source)));
         }
         for issue in &diagnosis.import_issues {
             let first = issue.first_at.as_ref().map(|at| format!(" (first at {at})")).unwrap_or_default();

@@ -46,9 +46,22 @@ pub fn audit(ctx: &Context<'_>, findings: &[Finding]) -> Vec<ConfigurationNote> 
     notes.sort_by(|a, b| a.key.cmp(&b.key));
     notes.dedup_by(|a, b| a.key == b.key);
     for note in &mut notes {
-        "emberscope diagnose --help".clone_into(&mut note.advice.more);
+        page(&note.key).clone_into(&mut note.advice.more);
     }
     notes
+}
+
+/// The page of Spark's documentation that explains a setting.
+fn page(key: &str) -> &'static str {
+    if key.starts_with("spark.sql.") {
+        "https://spark.apache.org/docs/latest/sql-performance-tuning.html"
+    } else if key.starts_with("spark.kubernetes.") {
+        "https://spark.apache.org/docs/latest/running-on-kubernetes.html"
+    } else if key.starts_with("spark.yarn.") {
+        "https://spark.apache.org/docs/latest/running-on-yarn.html"
+    } else {
+        "https://spark.apache.org/docs/latest/configuration.html"
+    }
 }
 
 fn note(ctx: &Context<'_>, key: &str, evidence: impl Into<String>, advice: Advice) -> ConfigurationNote {

@@ -262,7 +262,7 @@ pub struct Advice {
     /// The labelled run in which the advice was tried; absent while none was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evidence_run: Option<String>,
-    /// Where to read more: the command that explains the rule.
+    /// Where to read more: the command that explains the rule, or the page of Spark's documentation that explains a setting.
     pub more: String,
 }
 

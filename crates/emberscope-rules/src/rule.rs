@@ -23,6 +23,14 @@ pub struct Threshold {
     pub reason: &'static str,
 }
 
+impl Threshold {
+    /// The largest value that it can have: 1 for a share, none for times, sizes, counts and factors.
+    pub fn largest(&self) -> Option<f64> {
+        let share = self.unit == Unit::Ratio && (self.name.ends_with("share") || self.name.ends_with("ratio"));
+        (share && self.value <= 1.0).then_some(1.0)
+    }
+}
+
 /// A rule: written by hand, one file each, a pure function of a run.
 #[derive(Debug)]
 pub struct Rule {

@@ -1,6 +1,6 @@
 //! Numbers as people read them, the same in every summary and advice.
 
-/// A time: `850 ms`, `12.3 s`, `4 min 10 s`, `2 h 05 min`.
+/// A time: `850 ms`, `12.3 s`, `4 min 10 s`, `2 h 05 min`, `3 days 04 h`.
 pub fn duration(ms: f64) -> String {
     let ms = ms.max(0.0);
     let seconds = ms / 1_000.0;
@@ -11,9 +11,12 @@ pub fn duration(ms: f64) -> String {
     } else if seconds < 3_599.5 {
         let whole = seconds.round() as u64;
         format!("{} min {:02} s", whole / 60, whole % 60)
-    } else {
+    } else if seconds < 48.0 * 3_600.0 - 30.0 {
         let minutes = (seconds / 60.0).round() as u64;
         format!("{} h {:02} min", minutes / 60, minutes % 60)
+    } else {
+        let hours = (seconds / 3_600.0).round() as u64;
+        format!("{} days {:02} h", count(hours / 24), hours % 24)
     }
 }
 
@@ -107,6 +110,11 @@ mod tests {
             ["12 ms", "12.3 s", "4 min 10 s", "2 h 05 min"]
         );
         assert_eq!([duration(999.6), duration(59_960.0)], ["1.0 s", "1 min 00 s"]);
+        let hour = 3_600_000.0;
+        assert_eq!(
+            [duration(47.5 * hour), duration(48.0 * hour), duration(100.0 * hour), duration(46_034.0 * hour)],
+            ["47 h 30 min", "2 days 00 h", "4 days 04 h", "1,918 days 02 h"]
+        );
         assert_eq!([bytes(512.0), bytes(1_536.0), bytes(3.5 * 1_073_741_824.0)], ["512 B", "1.5 KiB", "3.5 GiB"]);
         assert_eq!([percent(0.034), percent(0.004), percent(0.0)], ["3 %", "0.4 %", "0 %"]);
         assert_eq!([count(7), count(1_234), count(1_234_567)], ["7", "1,234", "1,234,567"]);

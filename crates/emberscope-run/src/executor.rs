@@ -8,7 +8,8 @@ use crate::units::{Bytes, Millis, Timestamp};
 
 /// Peaks of an executor's metrics (`ExecutorMetrics`), by [`TaskColumn::executor_metrics`].
 ///
-/// All zero is what Spark writes when it never polled: sources turn that into an empty value.
+/// All zero is what Spark writes when it never polled: sources turn that into an empty value, and a process tree of zeros, which
+/// it does not measure by default, into no value for any of its metrics.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ExecutorMetrics {
     values: BTreeMap<TaskColumn, u64>,
@@ -24,6 +25,11 @@ impl ExecutorMetrics {
     pub fn raise(&mut self, column: TaskColumn, value: u64) {
         let peak = self.values.entry(column).or_insert(value);
         *peak = value.max(*peak);
+    }
+
+    /// Forgets a metric.
+    pub fn clear(&mut self, column: TaskColumn) {
+        self.values.remove(&column);
     }
 
     /// Raises every peak to those of `other`.

@@ -63,9 +63,11 @@ issue_codes! {
     DuplicateTaskEnd "duplicate-task-end" Info "A task ended more than once; the later end was counted and passed over.",
     DroppedEvents "dropped-events" Warning "Tasks have no end although their stage is complete: the driver dropped events.",
     NoApplicationStart "no-application-start" Info "The log has no start of the application: its name and id are not known.",
+    NoApplicationId "no-application-id" Info "The start of the application names no id: the run cannot be told from others by it.",
     NoApplicationEnd "no-application-end" Info "The log has no end of the application: it was still running, or it died.",
-    NoEnvironment "no-environment" Info "The log has no environment: what was configured is not known.",
+    NoEnvironment "no-environment" Info "The log has no environment, or one without Spark's properties: what was configured is not known.",
     MixedApplications "mixed-applications" Warning "The log has events of more than one application start.",
+    ImplausibleTimes "implausible-times" Warning "The times in the log lie more than a year apart: a clock was wrong, or times of several runs were mixed. The length of the run, and every share of it, is doubtful.",
     TooManyIds "too-many-ids" Error "More ids than the limit; those beyond it were not tracked.",
 }
 

@@ -229,7 +229,7 @@ task_columns! {
     PeakOffHeapUnified "peak_executor_off_heap_unified_memory_bytes" Bytes "Task Executor Metrics.OffHeapUnifiedMemory" "Peak off-heap execution and storage memory together.",
     PeakDirectPool "peak_direct_pool_memory_bytes" Bytes "Task Executor Metrics.DirectPoolMemory" "Peak memory of direct buffers.",
     PeakMappedPool "peak_mapped_pool_memory_bytes" Bytes "Task Executor Metrics.MappedPoolMemory" "Peak memory of mapped buffers.",
-    PeakTreeJvmVirtual "peak_process_tree_jvm_virtual_memory_bytes" Bytes "Task Executor Metrics.ProcessTreeJVMVMemory" "Peak virtual memory of the JVM process.",
+    PeakTreeJvmVirtual "peak_process_tree_jvm_virtual_memory_bytes" Bytes "Task Executor Metrics.ProcessTreeJVMVMemory" "Peak virtual memory of the JVM process; null when Spark does not measure process trees, as for all metrics of them.",
     PeakTreeJvmRss "peak_process_tree_jvm_rss_bytes" Bytes "Task Executor Metrics.ProcessTreeJVMRSSMemory" "Peak resident memory of the JVM process.",
     PeakTreePythonVirtual "peak_process_tree_python_virtual_memory_bytes" Bytes "Task Executor Metrics.ProcessTreePythonVMemory" "Peak virtual memory of the Python workers.",
     PeakTreePythonRss "peak_process_tree_python_rss_bytes" Bytes "Task Executor Metrics.ProcessTreePythonRSSMemory" "Peak resident memory of the Python workers.",
@@ -261,6 +261,13 @@ impl TaskColumn {
     /// The executor metrics among the columns, first to last in Spark's order (`ExecutorMetricType`).
     pub fn executor_metrics() -> &'static [Self] {
         Self::ALL.get(Self::PeakJvmHeap as usize..).unwrap_or_default()
+    }
+
+    /// The metrics of the process tree among them. Spark writes 0 for all of them where it does not measure the tree
+    /// (`spark.executor.processTreeMetrics.enabled`, off by default, or no `/proc`): sources turn that into null. Where one of
+    /// them is not 0 the tree was measured, and 0 is one.
+    pub fn process_tree_metrics() -> &'static [Self] {
+        Self::ALL.get(Self::PeakTreeJvmVirtual as usize..=Self::PeakTreeOtherRss as usize).unwrap_or_default()
     }
 
     /// The name that Spark gives an executor metric, for the columns that are one.

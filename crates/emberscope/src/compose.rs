@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use emberscope_extract::features::{ApplicationSummary, Features};
+use emberscope_extract::features::{ApplicationSummary, Features, Metric};
 use emberscope_rules::{ConfigurationNote, Context, Finding, RULES, Settings, Severity, assess, audit};
 use emberscope_run::{ImportIssue, IssueSeverity, Run, Source};
 
@@ -92,6 +92,10 @@ fn run_summary(run: &Run, features: &Features) -> RunSummary {
             running: summary.tasks.running,
             speculative: summary.tasks.speculative,
         },
+        task_run_ms: summary.sum(Metric::ExecutorRunTime),
+        task_gc_ms: summary.sum(Metric::JvmGcTime),
+        memory_bytes_spilled: summary.sum(Metric::MemoryBytesSpilled),
+        disk_bytes_spilled: summary.sum(Metric::DiskBytesSpilled),
     }
 }
 

@@ -49,7 +49,8 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// When the text is no TOML, a key, problem or threshold is unknown, or a value is of the wrong kind, negative or not finite.
+    /// When the text is no TOML, a key, problem or threshold is unknown, or a value is of the wrong kind, negative, not
+    /// finite, or a share over 1.
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
         let reader = Reader { text };
         let table = DeTable::parse(text).map_err(|error| ConfigError {
@@ -188,6 +189,9 @@ impl Reader<'_> {
             if !(number >= 0.0 && number.is_finite()) {
                 return Err(self.error(at, &path, "expected a number that is finite and not negative"));
             }
+            if let Some(largest) = threshold.largest().filter(|&largest| number > largest) {
+                return Err(self.error(at, &path, format!("it is a share: expected a number from 0 to {largest}")));
+            }
             thresholds.insert(threshold.name.to_owned(), number);
         }
         Ok(thresholds)
@@ -263,6 +267,20 @@ mod tests {
             refused("[rules.data-skew]\ntask_factor = \"4\""),
             "line 2: rules.data-skew.task_factor: expected a number"
         );
+    }
+
+    #[test]
+    fn a_share_over_one_is_refused_with_the_range_and_a_factor_is_not() {
+        assert_eq!(
+            refused("[rules.data-skew]\ntask_factor = 50\nfloor_share = 50"),
+            "line 3: rules.data-skew.floor_share: it is a share: expected a number from 0 to 1"
+        );
+        assert_eq!(
+            refused("[rules.gc-pressure]\ngc_ratio = 1.01"),
+            "line 2: rules.gc-pressure.gc_ratio: it is a share: expected a number from 0 to 1"
+        );
+        let config = Config::from_toml("[rules.gc-pressure]\ngc_ratio = 1").expect("all of the time is a share");
+        assert_eq!(config.detectors.thresholds[&Problem::GcPressure]["gc_ratio"], 1.0);
     }
 
     #[test]

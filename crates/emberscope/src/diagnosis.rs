@@ -80,6 +80,14 @@ pub struct RunSummary {
     pub sql_executions: u64,
     /// Task attempts by how they ended.
     pub tasks: TaskSummary,
+    /// Time that tasks ran on executors, in ms, over all attempts; null when none says it.
+    pub task_run_ms: Option<u64>,
+    /// The part of it in which the executor's JVM collected garbage, in ms; a pause is counted by every task that waited for it.
+    pub task_gc_ms: Option<u64>,
+    /// Bytes that tasks spilled, as they were in memory; null when none says it.
+    pub memory_bytes_spilled: Option<u64>,
+    /// Bytes that tasks spilled, as they were on disk; null when none says it.
+    pub disk_bytes_spilled: Option<u64>,
 }
 
 /// Task attempts by how they ended.
@@ -122,7 +130,7 @@ pub struct SourceSummary {
     pub bytes: Option<u64>,
     /// Bytes after decompression.
     pub bytes_decompressed: u64,
-    /// Whether it ends in the middle of a line, frame or part.
+    /// Whether it ends in the middle of a line, frame or part, or a part of it could not be opened.
     pub truncated: bool,
 }
 

@@ -24,7 +24,8 @@ pub use diagnosis::{
 pub use emberscope_extract::features::catalogue;
 pub use emberscope_extract::sources::{
     DiscoverLimits, Discovery, InputError, InputIssue, Limits, ReadOptions, RunInput, SourceError, discover,
-    inputs::InputIssueKind, read_run,
+    inputs::{InputIssueKind, said},
+    read_run,
 };
 #[cfg(feature = "tables")]
 pub use emberscope_extract::tables;

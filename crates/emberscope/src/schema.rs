@@ -1,17 +1,24 @@
 //! The JSON schema, generated from the types and committed beside this crate.
 
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
 use crate::diagnosis::{Diagnosis, Report};
 
 /// The JSON schema of a [`Diagnosis`].
 pub fn diagnosis_schema() -> Value {
-    schemars::SchemaGenerator::default().into_root_schema_for::<Diagnosis>().to_value()
+    written::<Diagnosis>()
 }
 
 /// The JSON schema of a [`Report`]: what is written for several runs.
 pub fn report_schema() -> Value {
-    schemars::SchemaGenerator::default().into_root_schema_for::<Report>().to_value()
+    written::<Report>()
+}
+
+/// The schema of what is written: fields that the writer leaves out when they are empty are optional, all others are there.
+fn written<T: JsonSchema>() -> Value {
+    SchemaSettings::default().for_serialize().into_generator().into_root_schema_for::<T>().to_value()
 }
 
 #[cfg(test)]

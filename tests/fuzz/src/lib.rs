@@ -17,6 +17,7 @@ pub fn limits() -> Limits {
         },
         max_line_bytes: 64 << 10,
         max_ids: 500,
+        max_accumulators: 500,
         max_tasks: 1_000,
         max_failures: 20,
         max_batches: 20,

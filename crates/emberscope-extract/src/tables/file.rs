@@ -47,7 +47,7 @@ impl TableFile {
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{}.partial", std::process::id()));
         let temporary = path.with_file_name(name);
-        let file = File::create(&temporary).map_err(|source| TableError::Io { path: temporary.clone(), source })?;
+        let file = File::create(&temporary).map_err(|source| TableError::Io { path: path.clone(), source })?;
         let temporary = Temporary(Some(temporary));
         let out = BufWriter::with_capacity(1 << 18, file);
         let schema = frame::schema(table);

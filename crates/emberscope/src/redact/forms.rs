@@ -1,5 +1,7 @@
 //! What is a secret by its form: paths, IPv4 addresses, columns of a plan. And what is public by its form.
 
+use std::collections::BTreeSet;
+
 use super::{Kind, Span};
 
 /// Names that begin so are known to everybody.
@@ -88,5 +90,42 @@ pub(super) fn columns(text: &str, spans: &mut Vec<Span>) {
         if numbered && start < at {
             spans.push(Span { start, end: at, kind: Kind::Column });
         }
+    }
+}
+
+/// Columns that are common words, where a text speaks of a join's keys: behind `Join on` up to the end of the keys, and on both
+/// sides of ` = `.
+pub(super) fn join_keys(text: &str, words: &BTreeSet<String>, spans: &mut Vec<Span>) {
+    const ENDS: [&str; 8] = [" in SQL ", " in stage ", " took ", " shuffled ", " put ", "; ", ". ", ": "];
+    for (at, on) in text.match_indices("oin on ") {
+        let start = at + on.len();
+        let keys = text.get(start..).unwrap_or_default();
+        let end = ENDS.iter().filter_map(|end| keys.find(end)).min().unwrap_or(keys.len());
+        identifiers(text, start, start + end, words, spans);
+    }
+    for (at, equals) in text.match_indices(" = ") {
+        let before = text.get(..at).unwrap_or_default();
+        let start = before.rfind([' ', ',', ';']).map_or(0, |space| space + 1);
+        identifiers(text, start, at, words, spans);
+        let from = at + equals.len();
+        let after = text.get(from..).unwrap_or_default();
+        let end = after.find([' ', ',', ';']).unwrap_or(after.len());
+        identifiers(text, from, from + end, words, spans);
+    }
+}
+
+/// Adds the identifiers of a part of a text that are among `words`; a part of a dotted name is none.
+fn identifiers(text: &str, start: usize, end: usize, words: &BTreeSet<String>, spans: &mut Vec<Span>) {
+    let part = text.get(start..end).unwrap_or_default();
+    let mut at = start;
+    for piece in part.split_inclusive(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-' | '.'))) {
+        let word = piece.trim_end_matches(|c: char| !(c.is_alphanumeric() || c == '_'));
+        let name = word.rsplit('.').next().unwrap_or(word);
+        // `count(1)` is a function, though a column may be called `count`.
+        let called = piece.get(word.len()..).is_some_and(|rest| rest.starts_with('('));
+        if words.contains(name) && !called && (name == word || !word.starts_with("spark.")) {
+            spans.push(Span { start: at, end: at + word.len(), kind: Kind::Column });
+        }
+        at += piece.len();
     }
 }

@@ -1,16 +1,21 @@
-//! `--redact`: application names, users, hosts, paths, table names and SQL text become stable tokens (`host-1a2b3c4d`).
+//! `--redact`: application names, users, hosts, paths, tables, columns, SQL text, and what the user's program is called by
+//! (source files, classes, functions, exceptions' messages) become stable tokens (`host-1a2b3c4d`).
 //!
-//! A token is a hash of what it stands for, so that one name has one token in every output, of every run, and two outputs can
-//! still be compared. It hides names from readers, not from somebody who can guess a name and hash it.
+//! A token is a hash without a key of what it stands for, so that one name has one token in every output, of every run, and two
+//! outputs can still be compared. It hides names from readers, not from somebody who can guess a name and hash it.
+//!
+//! What stays: ids of applications, jobs, stages, tasks and executors, times and numbers, settings that name none of the above,
+//! Spark's operators and call sites (`count at ...`), frames and exception classes of Spark, Java, Scala and Python.
 //!
 //! What was in the log is known from the run: every occurrence of it is replaced in every text. What has the form of a path,
 //! an IPv4 address or a column of a plan (`name#12`) is replaced even where the run does not name it, as in exceptions.
 
+mod code;
 mod forms;
 mod secrets;
 mod visit;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aho_corasick::AhoCorasick;
 use emberscope_run::Run;
@@ -33,6 +38,9 @@ pub(crate) enum Kind {
     Column,
     Query,
     Source,
+    Function,
+    Code,
+    Message,
 }
 
 impl Kind {
@@ -47,13 +55,16 @@ impl Kind {
             Self::Column => "column",
             Self::Query => "query",
             Self::Source => "source",
+            Self::Function => "function",
+            Self::Code => "code",
+            Self::Message => "message",
         }
     }
 
     /// Names that are also common words stay where they are part of a name that everybody knows (`spark.sql.adaptive.enabled`
     /// of a user `spark`).
     fn may_be_a_word(self) -> bool {
-        !matches!(self, Self::Host | Self::Path | Self::Sql)
+        !matches!(self, Self::Host | Self::Path | Self::Sql | Self::Message)
     }
 
     fn token(self, value: &str) -> String {
@@ -76,12 +87,15 @@ pub struct Redactor {
     /// The secrets that begin with each needle.
     by_needle: Vec<Vec<usize>>,
     needles: Option<AhoCorasick>,
+    /// Columns that are common words.
+    words: BTreeSet<String>,
 }
 
 impl Redactor {
     /// A redactor of everything that the run names.
     pub fn of_run(run: &Run) -> Self {
-        Self::new(secrets::of_run(run))
+        let secrets::Secrets { values, words } = secrets::of_run(run);
+        Self { words, ..Self::new(values) }
     }
 
     /// A redactor of a path, for messages about an input that could not be read.
@@ -99,7 +113,7 @@ impl Redactor {
         // Too many secrets for an automaton are beyond any log: then forms alone are replaced, and names by their fields.
         let needles = AhoCorasick::new(by_needle.keys()).ok();
         let by_needle = by_needle.into_values().collect();
-        Self { secrets, by_needle, needles }
+        Self { secrets, by_needle, needles, words: BTreeSet::new() }
     }
 
     /// Replaces everything in a diagnosis of the run.
@@ -111,6 +125,7 @@ impl Redactor {
     pub fn text(&self, text: &str) -> String {
         let mut spans = self.known(text);
         forms::find(text, &mut spans);
+        forms::join_keys(text, &self.words, &mut spans);
         // The one that begins first wins, the longest of those; one that begins inside it is taken in.
         spans.sort_by(|a, b| a.start.cmp(&b.start).then(b.end.cmp(&a.end)).then(a.kind.cmp(&b.kind)));
         let mut out = String::with_capacity(text.len());

@@ -1,6 +1,6 @@
 //! What a run names of people, places and data.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use emberscope_run::{PlanNode, Run};
 
@@ -12,7 +12,7 @@ const TABLE_WORD: usize = 5;
 const LITERAL: usize = 3;
 
 /// Every secret of a run by its text; a text that is several things is the first of them.
-pub(super) fn of_run(run: &Run) -> BTreeMap<String, Kind> {
+pub(super) fn of_run(run: &Run) -> Secrets {
     let mut secrets = Secrets::default();
     let settings = |key: &str| run.environment.spark.get(key);
     secrets.add_all(Kind::Application, [run.application.name.as_deref(), settings("spark.app.name")]);
@@ -50,18 +50,25 @@ pub(super) fn of_run(run: &Run) -> BTreeMap<String, Kind> {
     for rdd in run.rdds.values() {
         if let Some(table) = rdd.name.strip_prefix("In-memory table ") {
             secrets.table(table);
+        } else if !rdd.name.ends_with("RDD") {
+            // Spark calls an RDD by its class; whatever else it is called, somebody wrote it.
+            secrets.add(Kind::Table, &rdd.name);
         }
     }
-    secrets.values
+    secrets.program(run);
+    secrets
 }
 
+/// Secrets by their text.
 #[derive(Default)]
-struct Secrets {
-    values: BTreeMap<String, Kind>,
+pub(super) struct Secrets {
+    pub(super) values: BTreeMap<String, Kind>,
+    /// Columns that are common words: they are secrets where a text speaks of the keys of a join.
+    pub(super) words: BTreeSet<String>,
 }
 
 impl Secrets {
-    fn add(&mut self, kind: Kind, value: &str) {
+    pub(super) fn add(&mut self, kind: Kind, value: &str) {
         let value = value.trim();
         if !value.is_empty() {
             self.values.entry(value.to_owned()).or_insert(kind);
@@ -98,6 +105,8 @@ impl Secrets {
         let joined = name.trim_matches('_').contains('_') || name.chars().skip(1).any(char::is_uppercase);
         if joined && !name.starts_with('_') {
             self.add(Kind::Column, name);
+        } else if !name.is_empty() {
+            self.words.insert(name.to_owned());
         }
     }
 
@@ -114,6 +123,7 @@ impl Secrets {
         }
         // Names in back quotes, as commands write them.
         node.description.split('`').skip(1).step_by(2).for_each(|name| self.table(name));
+        self.functions(node);
         let mut columns = Vec::new();
         forms::columns(&node.description, &mut columns);
         for column in columns {

@@ -1,5 +1,8 @@
 use emberscope_rules::{Advice, ConfigurationNote, Consequence, Evidence, Finding, Problem, Skipped, Subject};
-use emberscope_run::{Executor, ExecutorId, Job, JobId, PlanNode, Run, Source, SqlExecution, SqlExecutionId};
+use emberscope_run::{
+    Executor, ExecutorId, Failure, Job, JobId, JobResult, PlanNode, Run, Source, SqlExecution, SqlExecutionId,
+    StageAttempt, StageId, StageKey, TaskEndKind, TaskId,
+};
 
 use super::*;
 use crate::{Config, diagnose_run};
@@ -43,7 +46,7 @@ fn every_occurrence_is_replaced_by_the_token_of_its_kind() {
         format!("{} by {}", Kind::Application.token("Payroll March"), Kind::User.token("spark"))
     );
     assert_eq!(redactor.text("reads hr.salaries"), format!("reads {}", Kind::Table.token("hr.salaries")));
-    assert_eq!(redactor.text("count at Main.scala:12"), "count at Main.scala:12");
+    assert_eq!(redactor.text("count at Main.scala:12"), format!("count at {}:12", Kind::Code.token("Main.scala")));
 }
 
 #[test]
@@ -146,4 +149,106 @@ fn no_secret_survives_in_any_text_of_a_diagnosis() {
     }
     assert!(after.contains(&Kind::Host.token("worker7.corp.example")));
     assert!(after.contains("application_1_0001"));
+}
+
+/// A run of a program whose names and data are in failures, call sites and a plan.
+fn program() -> Run {
+    let mut run = Run::default();
+    let trace = "org.apache.spark.SparkException: Job aborted due to stage failure: Task 0 in stage 1.0 failed 4 times, most recent \
+                 failure: Lost task 0.3 in stage 1.0 (TID 3) (h executor 1): com.acme.billing.InvoiceException: no VAT id for Ada \
+                 Lovelace\n\tat com.acme.billing.Totals$.parse(Totals.scala:42)\n\tat org.apache.spark.rdd.RDD.iterator(RDD.scala:331)";
+    run.jobs.insert(JobId(0), Job { result: Some(JobResult::Failed(trace.to_owned())), ..Job::default() });
+    let python = "Traceback (most recent call last):\n  File \"/opt/spark/python/pyspark/worker.py\", line 1100, in process\n    x\n  \
+                  File \"/home/ada/pay.py\", line 52, in parse_amount\n    return float(text)\nValueError: could not convert string to \
+                  float: '12,50 EUR'\n";
+    run.failures.push(Failure {
+        kind: TaskEndKind::ExceptionFailure,
+        class: "org.apache.spark.api.python.PythonException".to_owned(),
+        message: python.to_owned(),
+        stack_trace: Some(format!("org.apache.spark.api.python.PythonException: {python}")),
+        stage: StageKey::default(),
+        first_task: TaskId(0),
+        executor: ExecutorId::from("1"),
+        caused_by_app: None,
+        count: 1,
+    });
+    let stage = |name: &str, details: &str| StageAttempt {
+        name: name.to_owned(),
+        details: details.to_owned(),
+        ..StageAttempt::default()
+    };
+    let key = |id| StageKey { stage_id: StageId(id), attempt: 0 };
+    run.stages.insert(key(0), stage("save at Orders.scala:88", "com.acme.Orders$.main(Orders.scala:88)"));
+    let own = "org.apache.spark.sql.execution.exchange.ShuffleExchangeExec.mapStats(ShuffleExchangeExec.scala:5)";
+    run.stages.insert(key(1), stage("mapStats at ShuffleExchangeExec.scala:5", own));
+    let udf = PlanNode {
+        name: "BatchEvalPython".to_owned(),
+        description: "BatchEvalPython [parse_amount(cast(amount#3 as string))#12, clean(amount#3)#13], [pythonUDF0#14]"
+            .to_owned(),
+        ..PlanNode::default()
+    };
+    let join = PlanNode {
+        name: "BroadcastHashJoin".to_owned(),
+        description: "BroadcastHashJoin [id#1], [customer#40L], Inner, BuildRight".to_owned(),
+        children: vec![udf],
+        ..PlanNode::default()
+    };
+    run.sql_executions.insert(SqlExecutionId(0), SqlExecution { plan: Some(join), ..SqlExecution::default() });
+    run
+}
+
+#[test]
+fn exceptions_keep_the_classes_that_everybody_knows_and_lose_what_they_say_and_whose_code_it_was() {
+    let redactor = Redactor::of_run(&program());
+    let message = Kind::Message.token("could not convert string to float: '12,50 EUR'");
+    assert_eq!(
+        redactor
+            .text("ValueError: could not convert string to float: '12,50 EUR', at /home/ada/pay.py:52 in parse_amount"),
+        format!(
+            "ValueError: {message}, at {}:52 in {}",
+            Kind::Path.token("/home/ada/pay.py"),
+            Kind::Function.token("parse_amount")
+        )
+    );
+    let text = redactor.text(
+        "InvoiceException: no VAT id for Ada Lovelace, at com.acme.billing.Totals$.parse(Totals.scala:42), at \
+         org.apache.spark.rdd.RDD.iterator(RDD.scala:331)",
+    );
+    assert_eq!(
+        text,
+        format!(
+            "{}: {}, at {}({}:42), at org.apache.spark.rdd.RDD.iterator(RDD.scala:331)",
+            Kind::Code.token("InvoiceException"),
+            Kind::Message.token("no VAT id for Ada Lovelace"),
+            Kind::Code.token("com.acme.billing.Totals$.parse"),
+            Kind::Code.token("Totals.scala"),
+        )
+    );
+    assert_eq!(redactor.text("OutOfMemoryError: Java heap space"), "OutOfMemoryError: Java heap space");
+}
+
+#[test]
+fn files_of_the_user_are_replaced_in_call_sites_and_those_of_spark_stay() {
+    let redactor = Redactor::of_run(&program());
+    let orders = Kind::Code.token("Orders.scala");
+    assert_eq!(redactor.text("stage 0 (save at Orders.scala:88)"), format!("stage 0 (save at {orders}:88)"));
+    for spark in ["mapStats at ShuffleExchangeExec.scala:5", "parquet at NativeMethodAccessorImpl.java:0"] {
+        assert_eq!(redactor.text(spark), spark);
+    }
+}
+
+#[test]
+fn both_sides_of_a_join_condition_are_replaced_and_the_functions_of_a_plan() {
+    let redactor = Redactor::of_run(&program());
+    let [id, customer] = ["id", "customer"].map(|name| Kind::Column.token(name));
+    assert_eq!(
+        redactor.text("BroadcastHashJoin on id = customer in SQL execution 0 took in 3 rows of one id"),
+        format!("BroadcastHashJoin on {id} = {customer} in SQL execution 0 took in 3 rows of one id")
+    );
+    assert_eq!(redactor.text("SortMergeJoin on id, customer"), format!("SortMergeJoin on {id}, {customer}"));
+    let functions = ["parse_amount", "clean"].map(|name| Kind::Function.token(name));
+    assert_eq!(
+        redactor.text("parse_amount and clean run in Python; cast does not"),
+        format!("{} and {} run in Python; cast does not", functions[0], functions[1])
+    );
 }

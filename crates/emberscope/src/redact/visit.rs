@@ -73,6 +73,10 @@ fn run(redactor: &Redactor, run: &mut RunSummary) {
         skipped_stages: _,
         sql_executions: _,
         tasks: _,
+        task_run_ms: _,
+        task_gc_ms: _,
+        memory_bytes_spilled: _,
+        disk_bytes_spilled: _,
     } = run;
     application_id.iter_mut().for_each(|id| text(redactor, id));
     application_name.iter_mut().for_each(|name| whole(Kind::Application, name));

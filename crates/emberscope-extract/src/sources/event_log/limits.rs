@@ -9,8 +9,10 @@ pub struct Limits {
     pub framing: framing::Limits,
     /// Bytes in a line. Default 64 MiB: plans of several MiB are seen in real logs.
     pub max_line_bytes: usize,
-    /// Ids tracked of one kind: jobs, stage attempts, executors, SQL executions, accumulators. Default 2 million.
+    /// Ids tracked of one kind: jobs, stage attempts, executors, SQL executions. Default 100,000: at about 2 kB each 200 MB.
     pub max_ids: usize,
+    /// Accumulators tracked, of which only a number is kept. Default 2 million.
+    pub max_accumulators: usize,
     /// Task attempts kept. Default 50 million: at about 80 bytes each.
     pub max_tasks: usize,
     /// Distinct causes of failures kept. Default 2,000.
@@ -24,7 +26,8 @@ impl Default for Limits {
         Self {
             framing: framing::Limits::default(),
             max_line_bytes: 64 << 20,
-            max_ids: 2_000_000,
+            max_ids: 100_000,
+            max_accumulators: 2_000_000,
             max_tasks: 50_000_000,
             max_failures: 2_000,
             max_batches: 50_000,

@@ -12,7 +12,7 @@ use super::block::{Block, Blocks};
 use super::build::{Builder, Position};
 use super::events::{Event, EventError, parse_line};
 use super::framing::{self, Decoder, FramingError, FramingErrorKind, Loss};
-use super::inputs::{InputIssueKind, InputKind, RunInput};
+use super::inputs::{InputIssueKind, InputKind, RunInput, said};
 use super::limits::Limits;
 
 /// How a run is read.
@@ -39,7 +39,7 @@ impl std::fmt::Debug for ReadOptions<'_> {
 #[derive(Debug, Error)]
 pub enum SourceError {
     /// The operating system refused to give its bytes.
-    #[error("{path}: {source}")]
+    #[error("{path}: {}", said(.source))]
     Io {
         /// The part.
         path: String,
@@ -49,6 +49,20 @@ pub enum SourceError {
     /// It holds no bytes at all.
     #[error("{path}: the log is empty")]
     Empty {
+        /// The input.
+        path: String,
+    },
+    /// A limit was reached before its first event.
+    #[error("{path}: no event in it: {reason}")]
+    Limit {
+        /// The input.
+        path: String,
+        /// The limit, by its name.
+        reason: String,
+    },
+    /// It holds nothing but blank lines.
+    #[error("{path}: no event in it: all of its lines are blank")]
+    Blank {
         /// The input.
         path: String,
     },
@@ -200,7 +214,7 @@ impl<'a> Reading<'a> {
             path: input.path.clone(),
             parts: input.parts.len() as u64,
             bytes: input.framed_bytes(),
-            truncated: false,
+            truncated: input.issues.iter().any(|issue| matches!(issue.kind, InputIssueKind::Unreadable { .. })),
             ..Source::default()
         };
         let mut builder = Builder::new(limits);
@@ -209,6 +223,9 @@ impl<'a> Reading<'a> {
                 let count = last.saturating_sub(first).saturating_add(1);
                 let (at, detail) = (|| Some(issue.path.clone()), || issue.kind.to_string());
                 builder.run.issues.add_many(IssueCode::MissingPart, count, at, detail);
+            }
+            if let InputIssueKind::Unreadable { reason } = &issue.kind {
+                builder.run.issues.add(IssueCode::UnreadablePart, || Some(issue.path.clone()), || reason.clone());
             }
         }
         Self {
@@ -312,6 +329,7 @@ impl<'a> Reading<'a> {
         }
         let issues = &mut self.builder.run.issues;
         issues.add(IssueCode::UnreadablePart, || Some(path.to_owned()), || error.to_string());
+        self.source.truncated = true;
         self.first_io.get_or_insert((part, error));
     }
 
@@ -357,6 +375,11 @@ impl<'a> Reading<'a> {
             Some((part, line, error)) => {
                 SourceError::NotAnEventLog { path: self.name(part).to_owned(), line, reason: error.to_string() }
             }
+            None if self.source.events_lost > 0 => SourceError::Limit {
+                path: self.input.path.clone(),
+                reason: EventError::TooLong { limit: self.max_line_bytes }.to_string(),
+            },
+            None if self.source.bytes_decompressed > 0 => SourceError::Blank { path: self.input.path.clone() },
             None => SourceError::Empty { path: self.input.path.clone() },
         }
     }

@@ -9,7 +9,7 @@ use super::{Builder, Position};
 use crate::sources::event_log::events::BlockUpdate;
 
 /// Blocks tracked; a cache of more partitions than this is counted in part.
-const MAX_BLOCKS: usize = 2_000_000;
+const MAX_BLOCKS: usize = 1_000_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {

@@ -4,9 +4,13 @@ use std::collections::HashMap;
 
 use emberscope_run::{
     AccumulatorId, IssueCode, NULL, PlanNode, Run, SqlExecution, SqlExecutionId, StageKey, StageStatus, TaskColumn,
+    Timestamp,
 };
 
 use super::{Builder, Hashing};
+
+/// A run is doubted from here on: no JVM is known to have run a year, and a log with a wrong clock says decades.
+const LONGEST_RUN_MS: u64 = 366 * 24 * 60 * 60 * 1_000;
 
 impl Builder {
     /// Ties jobs, stages, SQL executions and metrics together and gives the run.
@@ -140,6 +144,15 @@ fn missing_events(run: &mut Run) {
     let application = &run.application;
     if application.started_at.is_none() {
         issues.add(IssueCode::NoApplicationStart, || None, String::new);
+    }
+    if application.started_at.is_some() && application.id.is_none() {
+        issues.add(IssueCode::NoApplicationId, || None, String::new);
+    }
+    let length = application.wall_clock().map_or(0, |length| length.0);
+    if length > LONGEST_RUN_MS {
+        let between = |at: Option<Timestamp>| at.map(Timestamp::to_rfc3339).unwrap_or_default();
+        let detail = || format!("from {} to {}", between(application.start()), between(application.end()));
+        issues.add(IssueCode::ImplausibleTimes, || None, detail);
     }
     if application.ended_at.is_none() {
         issues.add(IssueCode::NoApplicationEnd, || None, String::new);

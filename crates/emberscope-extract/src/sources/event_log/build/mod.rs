@@ -92,11 +92,12 @@ impl Builder {
             }
             Event::EnvironmentUpdate(update) => {
                 // Delta's own settings begin with `spark.databricks.delta` anywhere; these are set on Databricks only.
-                let tagged = update.spark.iter().any(|(key, _)| key.starts_with("spark.databricks.clusterUsageTags."));
+                let tag = "spark.databricks.clusterUsageTags.";
+                let tagged = update.spark.iter().any(|spark| spark.iter().any(|(key, _)| key.starts_with(tag)));
                 self.run.application.databricks |= tagged;
                 let environment = &mut self.run.environment;
-                environment.known = true;
-                environment.spark = update.spark;
+                environment.known = update.spark.is_some();
+                environment.spark = update.spark.unwrap_or_default();
                 environment.hadoop = update.hadoop;
                 environment.system = update.system;
                 environment.jvm = update.jvm;
@@ -208,9 +209,13 @@ impl Builder {
 
     /// Whether one more id of a kind may be tracked; when not, that is counted.
     fn room(&mut self, tracked: usize, what: &str, at: Position<'_>) -> bool {
-        let limit = self.limits.max_ids;
+        self.room_under(("max_ids", self.limits.max_ids), tracked, what, at)
+    }
+
+    fn room_under(&mut self, limit: (&str, usize), tracked: usize, what: &str, at: Position<'_>) -> bool {
+        let (name, limit) = limit;
         if tracked >= limit {
-            let detail = || format!("more than {limit} {what}");
+            let detail = || format!("more than {limit} {what} ({name})");
             self.run.issues.add(IssueCode::TooManyIds, || at.text(), detail);
         }
         tracked < limit
@@ -270,7 +275,8 @@ impl Builder {
 
     /// The last value of an accumulator. A metric of sizes or times that was never set is `-1` in Spark 3.5 and later.
     fn accumulate(&mut self, id: AccumulatorId, value: i64, at: Position<'_>) {
-        if self.accumulators.contains_key(&id) || self.room(self.accumulators.len(), "accumulators", at) {
+        let limit = ("max_accumulators", self.limits.max_accumulators);
+        if self.accumulators.contains_key(&id) || self.room_under(limit, self.accumulators.len(), "accumulators", at) {
             self.accumulators.insert(id, value);
         }
     }

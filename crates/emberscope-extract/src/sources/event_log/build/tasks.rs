@@ -16,6 +16,9 @@ const MAX_DENSE_ID: u64 = 1 << 28;
 /// Tasks after which all stage attempts pack what they hold: many attempts of few tasks would else hold it unpacked.
 const TASKS_UNPACKED: usize = 1 << 15;
 
+/// Tasks that may run at a time: what has started and never ended is kept as it is, and unpacked.
+const MAX_RUNNING: usize = 1_000_000;
+
 /// Which tasks have ended, a bit each.
 #[derive(Debug, Default)]
 pub(super) struct EndedTasks {
@@ -46,7 +49,8 @@ impl Builder {
     pub(super) fn task_start(&mut self, start: TaskStart, at: Position<'_>) {
         self.saw(start.launched_at);
         self.task_executor(&start.executor, &start.host, at);
-        let (limit, full) = (self.limits.max_tasks, self.running_count >= self.limits.max_tasks);
+        let limit = self.limits.max_tasks.min(MAX_RUNNING);
+        let full = self.running_count >= limit;
         if let Some(stage) = self.stage(start.stage, at) {
             stage.tasks_started += 1;
             if full {

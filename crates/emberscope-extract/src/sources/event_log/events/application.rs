@@ -24,7 +24,8 @@ pub(in super::super) struct ApplicationStart {
 
 #[derive(Debug, Clone, Default)]
 pub(in super::super) struct EnvironmentUpdate {
-    pub(in super::super) spark: Configuration,
+    /// `None` when the event has no Spark properties.
+    pub(in super::super) spark: Option<Configuration>,
     pub(in super::super) hadoop: BTreeMap<String, String>,
     pub(in super::super) system: BTreeMap<String, String>,
     pub(in super::super) jvm: BTreeMap<String, String>,
@@ -110,7 +111,7 @@ pub(super) fn environment(line: &[u8]) -> Result<Event> {
     let mut environment = EnvironmentUpdate::default();
     json.object(|key, json| {
         match key {
-            b"Spark Properties" => environment.spark = properties(json)?.into_iter().collect(),
+            b"Spark Properties" => environment.spark = Some(properties(json)?.into_iter().collect()),
             b"Hadoop Properties" => environment.hadoop = properties(json)?,
             b"System Properties" => environment.system = properties(json)?,
             b"JVM Information" => environment.jvm = properties(json)?,

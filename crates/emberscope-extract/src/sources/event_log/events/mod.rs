@@ -309,7 +309,8 @@ fn compact(json: &mut Json<'_>) -> super::json::Result<Option<CompactString>> {
     Ok(json.text()?.map(|text| CompactString::from(if text == "<driver>" { "driver" } else { &text })))
 }
 
-/// An object of executor metrics. All memory at zero means that nothing was polled: the result is empty then.
+/// An object of executor metrics. All at zero means that nothing was polled: the result is empty then. A
+/// process tree of zeros was not measured.
 fn executor_metrics(json: &mut Json<'_>) -> super::json::Result<ExecutorMetrics> {
     let mut metrics = ExecutorMetrics::default();
     let mut polled = false;
@@ -321,7 +322,14 @@ fn executor_metrics(json: &mut Json<'_>) -> super::json::Result<ExecutorMetrics>
         }
         Ok(())
     })?;
-    Ok(if polled { metrics } else { ExecutorMetrics::default() })
+    if !polled {
+        return Ok(ExecutorMetrics::default());
+    }
+    let tree = TaskColumn::process_tree_metrics();
+    if tree.iter().all(|&column| metrics.get(column).is_none_or(|value| value == 0)) {
+        tree.iter().for_each(|&column| metrics.clear(column));
+    }
+    Ok(metrics)
 }
 
 /// The column of an executor metric by Spark's name.

@@ -338,7 +338,8 @@ macro_rules! numbers {
     }};
 }
 
-/// Executor metrics of a task end; all at zero means that nothing was polled while it ran.
+/// Executor metrics of a task end; all at zero means that nothing was polled while it ran, and a process tree of zeros that
+/// Spark did not measure it.
 fn peaks(json: &mut Json<'_>, row: &mut TaskRow) -> json::Result<()> {
     numbers!(json, row, {
         "JVMHeapMemory" => PeakJvmHeap,
@@ -365,9 +366,10 @@ fn peaks(json: &mut Json<'_>, row: &mut TaskRow) -> json::Result<()> {
         "ConcurrentGCCount" => ConcurrentGcCount,
         "ConcurrentGCTime" => ConcurrentGcTime,
     }, {})?;
-    let columns = C::executor_metrics();
-    if columns.iter().all(|&column| row.get(column).is_none_or(|value| value == 0)) {
-        columns.iter().for_each(|&column| row.clear(column));
+    for columns in [C::executor_metrics(), C::process_tree_metrics()] {
+        if columns.iter().all(|&column| row.get(column).is_none_or(|value| value == 0)) {
+            columns.iter().for_each(|&column| row.clear(column));
+        }
     }
     Ok(())
 }
@@ -456,5 +458,24 @@ mod tests {
             let expected: Vec<_> = (1..=columns.len() as u64).map(Some).collect();
             assert_eq!(found, expected, "{text}");
         }
+    }
+
+    #[test]
+    fn a_process_tree_that_spark_did_not_measure_is_unknown_and_one_that_it_did_may_hold_zeros() {
+        let read = |jvm_rss: u64| {
+            let text = format!(
+                r#"{{"JVMHeapMemory":7,"ProcessTreeJVMVMemory":0,"ProcessTreeJVMRSSMemory":{jvm_rss},"ProcessTreePythonVMemory":0,
+                "ProcessTreePythonRSSMemory":0,"ProcessTreeOtherVMemory":0,"ProcessTreeOtherRSSMemory":0,"MinorGCCount":0}}"#
+            );
+            let mut row = TaskRow::default();
+            peaks(&mut Json::new(text.as_bytes()), &mut row).unwrap();
+            let metrics = super::super::executor_metrics(&mut Json::new(text.as_bytes())).unwrap();
+            let columns =
+                [C::PeakJvmHeap, C::PeakTreeJvmRss, C::PeakTreePythonRss, C::PeakTreeOtherVirtual, C::MinorGcCount];
+            assert_eq!(columns.map(|column| row.get(column)), columns.map(|column| metrics.get(column)));
+            columns.map(|column| row.get(column))
+        };
+        assert_eq!(read(0), [Some(7), None, None, None, Some(0)]);
+        assert_eq!(read(5), [Some(7), Some(5), Some(0), Some(0), Some(0)]);
     }
 }

@@ -11,6 +11,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive};
 
 const LOCAL_HEADER_BYTES: usize = 30;
@@ -51,7 +52,11 @@ pub(super) fn runs(
         ));
     }
     let file_bytes = file.metadata().map_err(|error| error.to_string())?.len();
-    let archive = ZipArchive::new(BufReader::new(file)).map_err(|error| error.to_string())?;
+    let archive = ZipArchive::new(BufReader::new(file)).map_err(|error| match error {
+        ZipError::Io(error) => error.to_string(),
+        // The library's words for it are of the format's inside.
+        _ => "its directory of entries is not there or not whole: the file is cut or damaged".to_owned(),
+    })?;
     let shown = path.display().to_string();
     let path = Arc::new(path.to_path_buf());
     let mut folders: BTreeMap<String, Vec<Member>> = BTreeMap::new();
@@ -95,7 +100,7 @@ pub(super) fn runs(
             stored,
         };
         let part = Part::from_zip(part_name, entry.size(), place);
-        folders.entry(folder.to_owned()).or_default().push(Member { name: own.to_owned(), part });
+        folders.entry(folder.to_owned()).or_default().push(Member { name: own.to_owned(), part, unreadable: None });
     }
     if compressed_bytes > file_bytes {
         return Err("its entries overlap".into());

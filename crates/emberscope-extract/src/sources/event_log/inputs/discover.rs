@@ -1,9 +1,10 @@
 //! Looking through a path for runs.
 
 use super::archive;
-use super::error::{InputError, InputIssue, InputIssueKind};
+use super::error::{InputError, InputIssue, InputIssueKind, said};
 use super::layout::{Folder, Member};
 use super::names::{NameHint, is_ignored, is_in_progress, natural_order};
+use super::others;
 use super::{InputKind, Part, RunInput};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -27,6 +28,9 @@ impl Default for DiscoverLimits {
     }
 }
 
+/// Files passed over that are named; the rest is counted.
+const OTHERS_NAMED: usize = 5;
+
 /// The runs of an input.
 #[derive(Debug, Clone)]
 pub struct Discovery {
@@ -38,13 +42,15 @@ pub struct Discovery {
 
 /// Finds the runs at `path`: a file, a zip archive, or a directory of any layout that the module's documentation names.
 ///
-/// Files below a directory are told from archives by their first bytes; whether they are logs shows when they are read.
+/// Files below a directory are told from archives by their first bytes, and passed over when their names and first bytes say
+/// plainly that they are something else (scripts, notes, tables); whether the others are logs shows when they are read.
 ///
 /// # Errors
 /// [`InputError`] when there is no run at all.
 pub fn discover(path: &Path, limits: &DiscoverLimits) -> Result<Discovery, InputError> {
     let metadata = fs::metadata(path).map_err(|error| InputError::from_io(path, error))?;
-    let mut search = Search { limits, runs: Vec::new(), issues: Vec::new(), files: 0, seen: BTreeSet::new() };
+    let mut search =
+        Search { limits, runs: Vec::new(), issues: Vec::new(), others: Vec::new(), files: 0, seen: BTreeSet::new() };
     if metadata.is_dir() {
         let entries = fs::read_dir(path).map_err(|error| InputError::from_io(path, error))?;
         search.directory(path, entries, 0);
@@ -63,7 +69,14 @@ pub fn discover(path: &Path, limits: &DiscoverLimits) -> Result<Discovery, Input
         // A pipe or a device: looking at its first bytes would take them away.
         search.runs.push(single(path, None));
     }
-    let Search { mut runs, mut issues, .. } = search;
+    let Search { mut runs, mut issues, mut others, .. } = search;
+    if !others.is_empty() {
+        others.sort_by(|a, b| natural_order(a, b));
+        let count = others.len();
+        others.truncate(OTHERS_NAMED);
+        let kind = InputIssueKind::NotLogs { names: others, count };
+        issues.push(InputIssue { path: path.display().to_string(), kind });
+    }
     issues.sort_by(|a, b| natural_order(&a.path, &b.path));
     if runs.is_empty() {
         return Err(InputError::NoEventLog { path: path.to_path_buf(), issues });
@@ -100,6 +113,8 @@ struct Search<'a> {
     limits: &'a DiscoverLimits,
     runs: Vec<RunInput>,
     issues: Vec<InputIssue>,
+    /// Names of files that are plainly no logs.
+    others: Vec<String>,
     files: usize,
     seen: BTreeSet<PathBuf>,
 }
@@ -110,7 +125,7 @@ impl Search<'_> {
     }
 
     fn unreadable(&mut self, path: &Path, error: &io::Error) {
-        self.issue(path, InputIssueKind::Unreadable { reason: error.to_string() });
+        self.issue(path, InputIssueKind::Unreadable { reason: said(error) });
     }
 
     fn directory(&mut self, path: &Path, entries: fs::ReadDir, depth: usize) {
@@ -146,9 +161,19 @@ impl Search<'_> {
                         break;
                     }
                     self.files += 1;
-                    if self.is_log(&entry) {
-                        members.push(Member { name, part: Part::from_file(&entry, Some(metadata.len())) });
+                    let unreadable = match first_bytes(&entry) {
+                        Ok(first) if archive::is_zip(&first) => {
+                            self.archive(&entry);
+                            continue;
+                        }
+                        Ok(_) => None,
+                        Err(error) => Some(said(&error)),
+                    };
+                    if unreadable.is_none() && metadata.len() > 0 && others::is_no_log(&entry, &name) {
+                        self.others.push(name);
+                        continue;
                     }
+                    members.push(Member { name, part: Part::from_file(&entry, Some(metadata.len())), unreadable });
                 }
                 Ok(_) => self.issue(&entry, InputIssueKind::NotAFile),
                 Err(error) => self.unreadable(&entry, &error),
@@ -169,21 +194,10 @@ impl Search<'_> {
         }
     }
 
-    /// Whether a file may be a log or a part of one; archives are looked into, unreadable files noted.
-    fn is_log(&mut self, path: &Path) -> bool {
-        match first_bytes(path) {
-            Ok(first) if archive::is_zip(&first) => {
-                match archive::runs(path, self.limits, &mut self.issues) {
-                    Ok(runs) => self.runs.extend(runs),
-                    Err(reason) => self.issue(path, InputIssueKind::Archive { reason }),
-                }
-                false
-            }
-            Ok(_) => true,
-            Err(error) => {
-                self.unreadable(path, &error);
-                false
-            }
+    fn archive(&mut self, path: &Path) {
+        match archive::runs(path, self.limits, &mut self.issues) {
+            Ok(runs) => self.runs.extend(runs),
+            Err(reason) => self.issue(path, InputIssueKind::Archive { reason }),
         }
     }
 }

@@ -20,7 +20,7 @@ pub enum InputError {
         path: PathBuf,
     },
     /// The operating system failed to read it.
-    #[error("{}: {source}", .path.display())]
+    #[error("{}: {}", .path.display(), said(.source))]
     Io {
         /// The path as it was given.
         path: PathBuf,
@@ -60,6 +60,15 @@ impl InputError {
             io::ErrorKind::PermissionDenied => Self::PermissionDenied { path },
             _ => Self::Io { path, source },
         }
+    }
+}
+
+/// What the operating system says, in the words that all messages use for it.
+pub fn said(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "no such file or directory".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        _ => error.to_string(),
     }
 }
 
@@ -115,6 +124,14 @@ pub enum InputIssueKind {
     /// The file has no bytes.
     #[error("the file is empty")]
     EmptyFile,
+    /// Files in a directory are plainly something else by their names and first lines: they were passed over.
+    #[error("passed over {}", passed_over(.names, *.count))]
+    NotLogs {
+        /// The first of their names.
+        names: Vec<String>,
+        /// How many there are.
+        count: usize,
+    },
     /// The operating system refused to read it.
     #[error("cannot be read: {reason}")]
     Unreadable {
@@ -154,6 +171,13 @@ pub enum InputIssueKind {
         /// In which way.
         what: String,
     },
+}
+
+fn passed_over(names: &[String], count: usize) -> String {
+    let more = if count > names.len() { format!(" and {} more", count - names.len()) } else { String::new() };
+    let files =
+        if count == 1 { "1 file that is no event log" } else { &format!("{count} files that are no event logs") };
+    format!("{files}: {}{more}", names.join(", "))
 }
 
 fn missing(first: u64, last: u64) -> String {

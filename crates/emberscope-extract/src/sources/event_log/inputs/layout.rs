@@ -13,6 +13,8 @@ pub(super) struct Member {
     /// The file's own name.
     pub(super) name: String,
     pub(super) part: Part,
+    /// Why it cannot be opened, when it cannot.
+    pub(super) unreadable: Option<String>,
 }
 
 /// A directory, of the file system or inside an archive.
@@ -32,7 +34,11 @@ impl Folder {
         self.members.sort_by(|a, b| natural_order(&a.name, &b.name));
         let mut runs = self.take_rolling(issues);
         runs.extend(self.take_databricks(issues));
-        for Member { name, part } in self.members {
+        for Member { name, part, unreadable } in self.members {
+            if let Some(reason) = unreadable {
+                issues.push(unreadable_part(&part, reason));
+                continue;
+            }
             if part.framed_bytes() == Some(0) {
                 // An appstatus without its parts says nothing of a log.
                 issues.push(InputIssue { path: part.name().to_owned(), kind: InputIssueKind::EmptyFile });
@@ -58,7 +64,12 @@ impl Folder {
         let mut rest = Vec::new();
         for member in std::mem::take(&mut self.members) {
             if let Some(found) = rolling_part(&member.name) {
-                let numbered = Numbered { index: found.index, compact: found.compact, part: member.part };
+                let numbered = Numbered {
+                    index: found.index,
+                    compact: found.compact,
+                    part: member.part,
+                    unreadable: member.unreadable,
+                };
                 groups.entry(found.id.to_owned()).or_default().push(numbered);
             } else if let Some(id) = app_status(&member.name) {
                 // A status without suffix is the last word when a renaming left both.
@@ -89,6 +100,9 @@ impl Folder {
             }
             let (parts, of_parts) = in_order(parts, &path);
             issues.extend_from_slice(&of_parts);
+            if parts.is_empty() {
+                continue;
+            }
             runs.push(RunInput {
                 kind: InputKind::Rolling,
                 archived: self.archived,
@@ -118,25 +132,39 @@ impl Folder {
             let path = member.part.name().to_owned();
             issues.push(InputIssue { path, kind: InputIssueKind::EmptyFile });
         }
-        Some(RunInput {
+        let mut of_parts = Vec::new();
+        parts.retain_mut(|member| match member.unreadable.take() {
+            Some(reason) => {
+                of_parts.push(unreadable_part(&member.part, reason));
+                false
+            }
+            None => true,
+        });
+        issues.extend_from_slice(&of_parts);
+        (!parts.is_empty()).then(|| RunInput {
             kind: InputKind::DatabricksRollOver,
             path: self.path.clone(),
             archived: self.archived,
             parts: parts.into_iter().map(|member| member.part).collect(),
             in_progress: false,
             hint: NameHint::from_name(&self.name),
-            issues: Vec::new(),
+            issues: of_parts,
         })
     }
+}
+
+fn unreadable_part(part: &Part, reason: String) -> InputIssue {
+    InputIssue { path: part.name().to_owned(), kind: InputIssueKind::Unreadable { reason } }
 }
 
 struct Numbered {
     index: u64,
     compact: bool,
     part: Part,
+    unreadable: Option<String>,
 }
 
-/// Sorts by number, leaves out what a compacted part replaces, and reports gaps.
+/// Sorts by number, leaves out what a compacted part replaces, and reports gaps and parts that cannot be opened.
 fn in_order(mut parts: Vec<Numbered>, path: &str) -> (Vec<Part>, Vec<InputIssue>) {
     // A compacted part holds what is left of all parts up to its own number, and stands behind its namesake.
     parts.sort_by_key(|part| (part.index, part.compact));
@@ -161,7 +189,14 @@ fn in_order(mut parts: Vec<Numbered>, path: &str) -> (Vec<Part>, Vec<InputIssue>
         next = part.index.saturating_add(1);
         kept.push(part);
     }
-    (kept.into_iter().map(|part| part.part).collect(), issues)
+    let mut readable = Vec::new();
+    for Numbered { part, unreadable, .. } in kept {
+        match unreadable {
+            Some(reason) => issues.push(unreadable_part(&part, reason)),
+            None => readable.push(part),
+        }
+    }
+    (readable, issues)
 }
 
 /// A path for display below another one.

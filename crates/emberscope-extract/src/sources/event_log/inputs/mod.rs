@@ -13,13 +13,14 @@ mod discover;
 mod error;
 mod layout;
 mod names;
+mod others;
 mod part;
 
 #[cfg(test)]
 mod tests;
 
 pub use discover::{DiscoverLimits, Discovery, discover};
-pub use error::{InputError, InputIssue, InputIssueKind};
+pub use error::{InputError, InputIssue, InputIssueKind, said};
 pub use names::{NameHint, natural_order};
 pub use part::Part;
 

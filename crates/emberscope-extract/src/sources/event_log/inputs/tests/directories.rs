@@ -221,8 +221,48 @@ fn links_are_followed_and_loops_end() {
             "single-file runs/a: a",
             "single-file runs/linked: linked",
             "single-file runs/up/elsewhere/b: b",
-            "issue runs/broken: cannot be read: No such file or directory (os error 2)",
+            "issue runs/broken: cannot be read: no such file or directory",
             "issue runs/up/runs: leads to a directory that was read already",
         ]
     );
+}
+
+#[test]
+fn files_that_are_plainly_no_logs_are_passed_over_in_a_directory_and_counted_in_one_line() {
+    let root = tree(&["app-20240101-0009", "record.py", "deep/README.md", "facts.json", "unnamed"]);
+    write(root.path(), "log.json", b"{\"Event\":\"SparkListenerLogStart\",\"Spark Version\":\"3.5.1\"}\n");
+    write(root.path(), "cut.txt", b"the head of the log is lost\n{\"Event\":\"SparkListenerApplicationEnd\"}\n");
+    write(root.path(), "packed.log", b"\x28\xb5\x2f\xfd and so on");
+    assert_eq!(
+        summary(root.path(), root.path()),
+        [
+            "single-file app-20240101-0009: app-20240101-0009",
+            "single-file cut.txt: cut.txt",
+            "single-file log.json: log.json",
+            "single-file packed.log: packed.log",
+            "single-file unnamed: unnamed",
+            "issue .: passed over 3 files that are no event logs: README.md, facts.json, record.py",
+        ]
+    );
+    // Named explicitly it is an input like any other, and a directory of nothing else holds no log.
+    assert_eq!(summary(root.path(), &root.path().join("record.py")), ["single-file record.py: record.py"]);
+    assert_eq!(
+        summary(root.path(), &root.path().join("deep")),
+        ["deep: no event log in it; deep: passed over 1 file that is no event log: README.md"]
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_part_that_may_not_be_opened_is_told_of_its_run_and_is_not_called_missing() {
+    use std::os::unix::fs::symlink;
+    let root = tree(&["eventlog_v2_a/events_1_a", "eventlog_v2_a/events_3_a", "eventlog_v2_a/appstatus_a"]);
+    // Tests may run as root, who may open everything: a file that refuses to be read instead.
+    symlink("/proc/self/mem", root.path().join("eventlog_v2_a/events_2_a")).unwrap();
+    let found = find(root.path()).unwrap();
+    assert_eq!(found.issues, found.runs[0].issues);
+    let lines = summary(root.path(), root.path());
+    assert_eq!(lines[0], "rolling eventlog_v2_a: events_1_a events_3_a");
+    assert!(lines[1].starts_with("issue eventlog_v2_a/events_2_a: cannot be read: "), "{lines:?}");
+    assert_eq!(lines.len(), 2);
 }
