@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use emberscope_extract::features::Features;
 use emberscope_extract::sources::ReadOptions;
 use emberscope_rules::DetectorConfig;
-use emberscope_run::Run;
-use emberscope_tests::read_text;
+use emberscope_run::{IssueCode, Run};
+use emberscope_tests::{issue, read_text};
 
 const HEAD: &str =
     "{\"Event\":\"SparkListenerApplicationStart\",\"App Name\":\"n\",\"App ID\":\"a\",\"Timestamp\":1000}\n";
@@ -92,10 +92,14 @@ fn many_executors_of_one_stage_and_partitions_of_any_number() {
 }
 
 #[test]
-fn a_job_that_names_two_million_stages() {
+fn a_job_that_names_two_million_stages_has_as_many_as_memory_allows() {
     let ids: Vec<String> = (0..2_000_000).map(|id| id.to_string()).collect();
     let job = format!("{{\"Event\":\"SparkListenerJobStart\",\"Job ID\":0,\"Stage IDs\":[{}]}}\n", ids.join(","));
-    assert_eq!(survives("dense stages", format!("{HEAD}{job}")).stages.len(), 2_000_000);
+    let run = survives("dense stages", format!("{HEAD}{job}"));
+    assert_eq!(run.stages.len(), 100_000);
+    let (count, _, meaning) = issue(&run, IssueCode::TooManyIds).unwrap();
+    assert_eq!(count, 1_900_000);
+    assert!(meaning.contains("more than 100000 stage attempts (max_ids)"), "{meaning}");
 }
 
 #[test]

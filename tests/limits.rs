@@ -120,6 +120,7 @@ fn one_line_that_names_many_ids_is_bounded_too() {
          \"accumUpdates\":[{}]}}\n",
         pairs.trim_end_matches(',')
     );
+    let limits = Limits { max_accumulators: 100, ..Limits::default() };
     let run = under(limits, whole(&updates));
     assert_issue(&run, IssueCode::TooManyIds, 900, "log:3", "more than 100 accumulators");
 }

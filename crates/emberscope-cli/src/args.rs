@@ -99,16 +99,16 @@ Configuration (TOML):
   task_factor = 4
 Thresholds are those that `emberscope rule NAME` lists.
 
-JSON: of one input that holds one run, its diagnosis (`emberscope schema diagnosis`); of several runs, or of a run beside
-inputs that could not be read, an object with all of them as `diagnoses` and the others as `unreadable` (`emberscope schema
-report`).
+JSON: of one input that holds one run, its diagnosis (`emberscope schema diagnosis`); of several runs, or of a run \
+beside inputs that could not be read, one object with `diagnoses` and `unreadable` (`emberscope schema report`).
 
---redact replaces by tokens (host-1a2b3c4d), in every format and in messages of the report:
-  names of applications, users, hosts, streaming queries, tables and columns (join keys too); paths, URLs, IPv4 addresses;
-  SQL text and its literals; source files, classes, methods and user-defined functions of the program; what exceptions say.
-It keeps ids, numbers, times, Spark's operators and settings, and the exception classes and frames of Java, Scala, Spark and
-Python. The same name has the same token in every run, so that outputs can be compared. A token is a hash without a key:
-whoever can guess a name can confirm it by hashing it. Messages on stderr are not redacted.")]
+--redact replaces by tokens (host-1a2b3c4d), in every format:
+- names of applications, users, hosts, streaming queries, tables and columns (join keys too)
+- paths, URLs, IPv4 addresses, SQL text and its literals
+- source files, classes, methods and user-defined functions of the program, and what exceptions say
+It keeps ids, numbers, times, Spark's operators and settings, and the exception classes and frames of Java, Scala, \
+Spark and Python. The same name has the same token in every run, so that outputs can be compared. A token is a hash \
+without a key: whoever can guess a name can confirm it by hashing it. Messages on stderr are not redacted.")]
 pub(crate) struct Diagnose {
     /// Event logs: files of any framing, eventlog_v2_* directories, Databricks roll-over directories, zip archives,
     /// directories of many runs, or - for standard input

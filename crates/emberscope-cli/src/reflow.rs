@@ -19,7 +19,7 @@ pub(crate) fn reflow(page: &str, width: usize) -> String {
             block.flush(width, &mut out);
             fenced ^= fence;
             if text.starts_with('#') && !fenced && !fence {
-                block.text = text.to_owned();
+                text.clone_into(&mut block.text);
                 block.flush(width, &mut out);
             } else {
                 out.push_str(line);
@@ -31,11 +31,11 @@ pub(crate) fn reflow(page: &str, width: usize) -> String {
         if let Some(marker) = marker(text) {
             block.flush(width, &mut out);
             block.indent = indent;
-            block.marker = text.get(..marker).unwrap_or_default().to_owned();
-            block.text = text.get(marker..).unwrap_or_default().trim().to_owned();
+            text.get(..marker).unwrap_or_default().clone_into(&mut block.marker);
+            text.get(marker..).unwrap_or_default().trim().clone_into(&mut block.text);
         } else if block.is_empty() {
             block.indent = indent;
-            block.text = text.trim_end().to_owned();
+            text.trim_end().clone_into(&mut block.text);
         } else {
             block.text.push(' ');
             block.text.push_str(text.trim_end());

