@@ -238,7 +238,7 @@ fn host_advice(ctx: &Context<'_>, cause: &Cause) -> Option<Advice> {
         Some(host) if hosts.len() == 1 => format!(" on {host}"),
         _ => String::new(),
     };
-    let names: Vec<String> = ids.iter().map(|id| id.to_string()).collect();
+    let names: Vec<String> = ids.iter().map(ToString::to_string).collect();
     let id = match names.as_slice() {
         [] => return None,
         [one] => format!("executor {one}"),
