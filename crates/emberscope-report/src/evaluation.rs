@@ -69,10 +69,11 @@ fn row(problem: &ProblemFigures) -> String {
     let found = |found: &Found| {
         if found.labelled == 0 { "-".to_owned() } else { format!("{}/{}", found.found, found.labelled) }
     };
-    let curve: String = problem.by_strength.iter().map(|at| format!(" {:>7}", found(at))).collect();
+    let curve: Vec<String> = problem.by_strength.iter().map(|at| format!("{:>7}", found(at))).collect();
     format!(
-        "{:<21}{curve} {:>6} {:>6} {:>6} {:>9} {:>6} {:>6}\n",
+        "{:<21} {} {:>6} {:>6} {:>6} {:>9} {:>6} {:>6}\n",
         problem.problem.name(),
+        curve.join(" "),
         problem.true_positives,
         problem.false_positives,
         problem.false_negatives,

@@ -1,0 +1,67 @@
+"""The labelled runs are what their records say, worked out again from the files."""
+
+import hashlib
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LAB = ROOT / "datasets" / "lab"
+RECORDS = sorted((LAB / "records").glob("*.json"))
+
+pytestmark = pytest.mark.skipif(not RECORDS, reason="nothing is recorded")
+
+
+def records() -> list[dict[str, Any]]:
+    """Read the records of runs that were recorded."""
+    found = [json.loads(path.read_text()) for path in RECORDS]
+    return [record for record in found if "failed" not in record]
+
+
+def labels() -> list[dict[str, Any]]:
+    """Read the labels."""
+    return [json.loads(line) for line in (LAB / "labels.jsonl").read_text().splitlines()]
+
+
+def test_every_log_is_the_one_that_was_recorded() -> None:
+    """Checksums in the records and in the manifest are those of the files, and no file has no record."""
+    manifest = json.loads((LAB / "manifest.json").read_text())
+    logs = {log.stem: hashlib.sha256(log.read_bytes()).hexdigest() for log in (LAB / "logs").glob("*.zstd")}
+    assert logs == {record["run"]: record["log_sha256"] for record in records()}
+    assert logs == manifest["logs"]
+    assert sum(log.stat().st_size for log in (LAB / "logs").iterdir()) == manifest["log_bytes"] < 150_000_000
+
+
+def test_labels_say_what_the_records_say() -> None:
+    """A label is there when its check said that it took, and nowhere else."""
+    by_run = {label["run"]: label for label in labels()}
+    assert set(by_run) == {record["run"] for record in records()}
+    for record in records():
+        label = by_run[record["run"]]
+        took = {(found["problem"], found["strength"]) for found in record["labels"] if found["took"]}
+        assert {(found["problem"], found["strength"]) for found in label["problems"]} == took
+        assert label["did_not_take"] == [found["problem"] for found in record["labels"] if not found["took"]]
+        assert label["family"] == record["family"]
+
+
+def test_no_family_is_both_trained_on_and_judged_on() -> None:
+    """The split is by family."""
+    splits = {(label["family"], label["split"]) for label in labels()}
+    assert len({family for family, _ in splits}) == len(splits)
+
+
+def test_labels_use_the_vocabulary() -> None:
+    """Every problem is one that `emberscope problem` lists."""
+    binary = ROOT / "target" / "release" / "emberscope"
+    listed = subprocess.run([binary, "problem"], capture_output=True, text=True, check=True).stdout
+    known = set(re.findall(r"^\s*([a-z][a-z-]+)\s", listed, re.MULTILINE))
+    assert {found["problem"] for record in records() for found in record["labels"]} <= known
+
+
+def test_the_machine_was_idle_before_every_run() -> None:
+    """The load figures show that nothing else ran."""
+    assert min(record["load"]["idle_share_before"] for record in records()) >= 0.9
