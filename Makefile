@@ -57,6 +57,22 @@ fuzz: ## Run every fuzz target for FUZZ_SECONDS.
 bench: build ## Compare with a Python reader and spark-rapids-tools (makes a log of 300 MB with PySpark first).
 	@benches/run.sh
 
+# The recorder runs under the first of the lab's versions of Spark; the others are installed when a run asks for them.
+LAB := /var/tmp/emberscope-lab
+LAB_PYTHON := $(LAB)/venvs/spark-3.5.9/bin/python
+
+$(LAB)/venvs/spark-3.5.9/ready: datasets/lab/requirements.txt
+	@python3 -m venv $(@D)
+	@$(@D)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+lab: packages $(LAB)/venvs/spark-3.5.9/ready ## Record the lab's runs that are missing, or RUNS="NAME..." again (Java 17; an idle machine).
+	@$(LAB_PYTHON) -m datasets.lab.record $(RUNS) $(if $(MINUTES),--minutes $(MINUTES))
+	@$(LAB_PYTHON) -m datasets.lab.manifest
+
+lab-tables: build ## Write the feature tables of all the lab's runs to target/lab-tables.
+	@$(BIN) extract datasets/lab/logs --out target/lab-tables
+
 bless: build ## Write again what is generated: docs, schema, snapshots.
 	@$(BIN) docs crates/emberscope/docs
 	@INSTA_UPDATE=always EMBERSCOPE_BLESS=1 $(TEST) --workspace
@@ -81,4 +97,4 @@ packages:
 	  echo "Rust is missing (1.95 or newer; see rust-version in Cargo.toml). Install it with rustup, https://rustup.rs" >&2; exit 1; \
 	fi
 
-.PHONY: help demo test build unit docs-fresh fmt clippy python fuzz bench bless packages
+.PHONY: help demo test build unit docs-fresh fmt clippy python fuzz bench lab lab-tables bless packages

@@ -1,0 +1,131 @@
+"""Tasks that go wrong by themselves: one that takes long, some that fail, one that always fails."""
+
+from collections import Counter
+from typing import Any
+
+from datasets.lab.core import (
+    Evidence,
+    Problem,
+    Spec,
+    Treatment,
+    Verdict,
+    duration_ms,
+    records_in,
+    stage_subject,
+)
+from datasets.lab.problems import _times
+
+BURN_S = {1: 1.0, 2: 3.0, 3: 7.0, 4: 15.0}
+
+
+def straggler(spec: Spec, strength: int) -> Treatment:
+    """Have one task calculate for longer than the others, over no more data."""
+    del spec
+    return Treatment(knobs={"burn_s": BURN_S[strength]})
+
+
+def straggler_took(evidence: Evidence, strength: int) -> Verdict:
+    """Find the stage whose middle partition took longer than the others by what was burnt, with no more records."""
+    stages = [int(event["Stage Info"]["Stage ID"]) for event in evidence.named("StageCompleted")]
+    subjects: list[dict[str, Any]] = []
+    most: dict[str, Any] = {"longer_by_ms": 0}
+    for stage, tasks in evidence.tasks_of(stages).items():
+        burning = next((task for task in tasks if task["Task Info"]["Index"] == len(tasks) // 2), None)
+        others = [task for task in tasks if task is not burning]
+        if burning is None or len(others) < 2:
+            continue
+        longer = duration_ms(burning) - _times.median(map(duration_ms, others))
+        records = records_in(burning) / max(_times.median(map(records_in, others)), 1)
+        if longer < 700 * BURN_S[strength] or records > 1.5:
+            continue
+        subjects.append(stage_subject(stage) | {"partition": burning["Task Info"].get("Partition ID")})
+        if longer > most["longer_by_ms"]:
+            most = {
+                "longer_by_ms": longer,
+                "task_ms": duration_ms(burning),
+                "records_over_median": round(records, 2),
+                "tasks": len(tasks),
+            }
+    return Verdict(bool(subjects), subjects, most)
+
+
+FAIL_SHARES = {1: 0.13, 2: 0.25, 3: 0.5, 4: 1.0}
+FAIL_AFTER_S = {1: 0.1, 2: 0.8, 3: 1.5, 4: 3.0}
+
+
+def failures(spec: Spec, strength: int) -> Treatment:
+    """Let tasks fail at their first attempt; only a cluster tries again."""
+    cluster = spec.cluster if spec.cluster != "local" else ("cluster-1x2", "cluster-2x1")[strength % 2]
+    knobs = {"fail_share": FAIL_SHARES[strength], "fail_after_s": FAIL_AFTER_S[strength]}
+    return Treatment(knobs=knobs, cluster=cluster)
+
+
+def failures_took(evidence: Evidence, strength: int) -> Verdict:
+    """Count the task attempts that ended with the exception that was thrown, and the time they had taken."""
+    del strength
+    failed = [task for task in evidence.tasks() if _bad_record(task)]
+    stages = Counter(int(task["Stage ID"]) for task in failed)
+    measured = {"failed_attempts": len(failed), "lost_ms": _times.total_ms(failed)}
+    return Verdict(bool(failed) and not _failed_jobs(evidence), list(map(stage_subject, sorted(stages))), measured)
+
+
+def _bad_record(task: dict[str, Any]) -> bool:
+    return "BadRecord" in str(task["Task End Reason"].get("Full Stack Trace", ""))
+
+
+def _failed_jobs(evidence: Evidence) -> list[int]:
+    return [int(job["Job ID"]) for job in evidence.named("JobEnd") if job["Job Result"]["Result"] != "JobSucceeded"]
+
+
+LOST_S = {1: 0.0, 3: 4.0, 4: 8.0}
+
+
+def job_failure(spec: Spec, strength: int) -> Treatment:
+    """Let a task fail at every attempt, after more and more work; at strength 2, collect too much late in the run."""
+    del spec
+    if strength not in LOST_S:
+        return Treatment(knobs={"collect_rows": 30_000}, conf={"spark.driver.maxResultSize": "8m"}, fails=True)
+    knobs = {"fail_always": True, "fail_share": 0.13, "fail_after_s": LOST_S[strength]}
+    return Treatment(knobs=knobs, fails=True)
+
+
+def job_failure_took(evidence: Evidence, strength: int) -> Verdict:
+    """Look for failed jobs and the exit status."""
+    del strength
+    failed = _failed_jobs(evidence)
+    attempts = [task for task in evidence.tasks() if _bad_record(task)]
+    results = [event["Job Result"].get("Exception", {}).get("Message", "") for event in evidence.named("JobEnd")]
+    measured = {
+        "exit_status": evidence.exit_status,
+        "message": next((str(message).strip().splitlines()[0][:200] for message in results if message), None),
+        "failed_jobs": len(failed),
+        "failed_attempts": len(attempts),
+        "lost_ms": _times.total_ms(attempts),
+    }
+    subjects = [{"kind": "job", "job_id": job} for job in failed] or [{"kind": "run"}]
+    return Verdict(bool(failed) and evidence.exit_status != 0, subjects, measured)
+
+
+PROBLEMS = [
+    Problem(
+        "straggler-task",
+        "one task calculates longer over no more data",
+        ("feature_table", "kmeans", "rdd_words", "cube_report", "log_text"),
+        straggler,
+        straggler_took,
+    ),
+    Problem(
+        "task-failures",
+        "tasks meet a bad record at their first attempt",
+        ("python_features", "star_join", "rdd_pipeline", "log_text", "tpch_joins"),
+        failures,
+        failures_took,
+    ),
+    Problem(
+        "job-failure",
+        "a task meets a bad record at every attempt, or the driver takes no result of that size",
+        ("window_sessions", "rdd_words", "compaction", "cube_report", "merge_upsert"),
+        job_failure,
+        job_failure_took,
+    ),
+]

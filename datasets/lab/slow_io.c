@@ -1,0 +1,179 @@
+/* A slow disk or a slow network for one kind of process, by LD_PRELOAD.
+ *
+ * LAB_IO_WHO     acts only in processes whose command line has this word
+ * LAB_IO_REPORT  folder of the figures: a file for each executor ("executor-1") or "driver", nine 64-bit numbers:
+ *                calls, bytes and nanoseconds slept for reading files, writing files and sending to sockets
+ * LAB_IO_PATHS   files under these paths (separated by ':') are slow
+ * LAB_IO_PORTS   "FROM-TO": sockets whose own port is one of these are slow in sending
+ * LAB_IO_MB_S    how fast "slow" is
+ * LAB_IO_CALL_US what each call of 256 bytes or more costs besides
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { READ_FILE, WRITE_FILE, SEND, KINDS, NONE };
+
+struct figures {
+    uint64_t calls, bytes, slept_ns;
+};
+
+static struct figures nowhere[KINDS];
+static struct figures *figures = nowhere;
+static int active;
+static int port_from, port_to;
+static double ns_per_byte, ns_per_call;
+static char paths[4096];
+static __thread double debt_ns;
+
+static double number(const char *name)
+{
+    const char *text = getenv(name);
+    return text ? atof(text) : 0;
+}
+
+static void report_to(const char *folder, const char *who)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%s", folder, who);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (fd < 0)
+        return;
+    if (ftruncate(fd, sizeof nowhere) == 0) {
+        void *map = mmap(NULL, sizeof nowhere, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        if (map != MAP_FAILED)
+            figures = map;
+    }
+    close(fd);
+}
+
+__attribute__((constructor)) static void begin(void)
+{
+    static char line[1 << 20];
+    char who[64] = "driver";
+    const char *wanted = getenv("LAB_IO_WHO"), *folder = getenv("LAB_IO_REPORT");
+    int fd = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
+    size_t length = 0;
+    ssize_t got;
+    if (fd < 0 || !wanted || !folder)
+        return;
+    while ((got = read(fd, line + length, sizeof line - 1 - length)) > 0)
+        length += got;
+    close(fd);
+    int found = 0;
+    for (char *part = line; part < line + length; part += strlen(part) + 1) {
+        found |= strstr(part, wanted) != NULL;
+        if (strcmp(part, "--executor-id") == 0 && part + strlen(part) + 1 < line + length)
+            snprintf(who, sizeof who, "executor-%s", part + strlen(part) + 1);
+    }
+    if (!found)
+        return;
+    if (getenv("LAB_IO_PATHS"))
+        snprintf(paths, sizeof paths, "%s", getenv("LAB_IO_PATHS"));
+    if (getenv("LAB_IO_PORTS"))
+        sscanf(getenv("LAB_IO_PORTS"), "%d-%d", &port_from, &port_to);
+    double mb_s = number("LAB_IO_MB_S");
+    ns_per_byte = mb_s > 0 ? 1e3 / mb_s : 0;
+    ns_per_call = number("LAB_IO_CALL_US") * 1e3;
+    report_to(folder, who);
+    active = 1;
+}
+
+static int is_slow_file(int fd)
+{
+    char link[64], path[4096];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t length = readlink(link, path, sizeof path - 1);
+    if (length <= 0 || path[0] != '/')
+        return 0;
+    path[length] = 0;
+    for (const char *at = paths; *at;) {
+        size_t part = strcspn(at, ":");
+        if (part && strncmp(path, at, part) == 0)
+            return 1;
+        at += part + (at[part] == ':');
+    }
+    return 0;
+}
+
+static int is_slow_socket(int fd)
+{
+    struct sockaddr_storage address;
+    socklen_t length = sizeof address;
+    int port = 0;
+    if (!port_from || getsockname(fd, (struct sockaddr *)&address, &length) != 0)
+        return 0;
+    if (address.ss_family == AF_INET)
+        port = ntohs(((struct sockaddr_in *)&address)->sin_port);
+    else if (address.ss_family == AF_INET6)
+        port = ntohs(((struct sockaddr_in6 *)&address)->sin6_port);
+    return port >= port_from && port <= port_to;
+}
+
+static void delay(int fd, int for_file, ssize_t bytes)
+{
+    if (!active || bytes <= 0)
+        return;
+    int before = errno, kind = NONE;
+    struct stat about;
+    if (fstat(fd, &about) == 0) {
+        if (S_ISREG(about.st_mode) && paths[0] && is_slow_file(fd))
+            kind = for_file;
+        else if (S_ISSOCK(about.st_mode) && for_file == WRITE_FILE && is_slow_socket(fd))
+            kind = SEND;
+    }
+    if (kind != NONE) {
+        debt_ns += bytes * ns_per_byte + (bytes >= 256 ? ns_per_call : 0);
+        __atomic_fetch_add(&figures[kind].calls, 1, __ATOMIC_RELAXED);
+        __atomic_fetch_add(&figures[kind].bytes, bytes, __ATOMIC_RELAXED);
+        if (debt_ns >= 1e6) {
+            struct timespec from, to, span = {(time_t)(debt_ns / 1e9), (long)(debt_ns - 1e9 * (time_t)(debt_ns / 1e9))};
+            clock_gettime(CLOCK_MONOTONIC, &from);
+            nanosleep(&span, NULL);
+            clock_gettime(CLOCK_MONOTONIC, &to);
+            double slept = (to.tv_sec - from.tv_sec) * 1e9 + (to.tv_nsec - from.tv_nsec);
+            debt_ns -= slept;
+            if (debt_ns < -5e6)
+                debt_ns = -5e6;
+            __atomic_fetch_add(&figures[kind].slept_ns, (uint64_t)slept, __ATOMIC_RELAXED);
+        }
+    }
+    errno = before;
+}
+
+#define WRAP(kind, result, name, parameters, arguments, fd)                \
+    result name parameters                                                 \
+    {                                                                      \
+        static result(*real) parameters;                                   \
+        if (!real)                                                         \
+            real = (result(*) parameters)dlsym(RTLD_NEXT, #name);          \
+        result done = real arguments;                                      \
+        delay(fd, kind, done);                                             \
+        return done;                                                       \
+    }
+
+WRAP(READ_FILE, ssize_t, read, (int fd, void *to, size_t count), (fd, to, count), fd)
+WRAP(READ_FILE, ssize_t, pread, (int fd, void *to, size_t count, off_t at), (fd, to, count, at), fd)
+WRAP(READ_FILE, ssize_t, pread64, (int fd, void *to, size_t count, off64_t at), (fd, to, count, at), fd)
+WRAP(READ_FILE, ssize_t, readv, (int fd, const struct iovec *to, int count), (fd, to, count), fd)
+WRAP(WRITE_FILE, ssize_t, write, (int fd, const void *from, size_t count), (fd, from, count), fd)
+WRAP(WRITE_FILE, ssize_t, pwrite, (int fd, const void *from, size_t count, off_t at), (fd, from, count, at), fd)
+WRAP(WRITE_FILE, ssize_t, pwrite64, (int fd, const void *from, size_t count, off64_t at), (fd, from, count, at), fd)
+WRAP(WRITE_FILE, ssize_t, writev, (int fd, const struct iovec *from, int count), (fd, from, count), fd)
+WRAP(WRITE_FILE, ssize_t, send, (int fd, const void *from, size_t count, int flags), (fd, from, count, flags), fd)
+WRAP(WRITE_FILE, ssize_t, sendmsg, (int fd, const struct msghdr *message, int flags), (fd, message, flags), fd)
+WRAP(WRITE_FILE, ssize_t, sendfile, (int to, int from, off_t *at, size_t count), (to, from, at, count), to)
+WRAP(WRITE_FILE, ssize_t, sendfile64, (int to, int from, off64_t *at, size_t count), (to, from, at, count), to)
