@@ -25,7 +25,9 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { READ_FILE, WRITE_FILE, SEND, KINDS, NONE };
+enum { READ_FILE, WRITE_FILE, SEND, KINDS };
+
+#define LONGEST_PIECE (256u << 10)
 
 struct figures {
     uint64_t calls, bytes, slept_ns;
@@ -123,57 +125,77 @@ static int is_slow_socket(int fd)
     return port >= port_from && port <= port_to;
 }
 
-static void delay(int fd, int for_file, ssize_t bytes)
+static void charge(int kind, size_t bytes)
 {
-    if (!active || bytes <= 0)
+    debt_ns += bytes * ns_per_byte + (bytes >= 256 ? ns_per_call : 0);
+    __atomic_fetch_add(&figures[kind].calls, 1, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&figures[kind].bytes, bytes, __ATOMIC_RELAXED);
+    if (debt_ns < 1e6)
         return;
-    int before = errno, kind = NONE;
+    time_t seconds = (time_t)(debt_ns / 1e9);
+    struct timespec from, to, span = {seconds, (long)(debt_ns - 1e9 * seconds)};
+    clock_gettime(CLOCK_MONOTONIC, &from);
+    nanosleep(&span, NULL);
+    clock_gettime(CLOCK_MONOTONIC, &to);
+    double slept = (to.tv_sec - from.tv_sec) * 1e9 + (to.tv_nsec - from.tv_nsec);
+    debt_ns -= slept;
+    if (debt_ns < -5e6)
+        debt_ns = -5e6;
+    __atomic_fetch_add(&figures[kind].slept_ns, (uint64_t)slept, __ATOMIC_RELAXED);
+}
+
+/* Before a call that sends: what is sent comes late. A longer piece is cut, as a full socket would; says how much may go. */
+static size_t before_sending(int fd, size_t asked)
+{
     struct stat about;
-    if (fstat(fd, &about) == 0) {
-        if (S_ISREG(about.st_mode) && paths[0] && is_slow_file(fd))
-            kind = for_file;
-        else if (S_ISSOCK(about.st_mode) && for_file == WRITE_FILE && is_slow_socket(fd))
-            kind = SEND;
+    int before = errno;
+    if (active && port_from && asked && fstat(fd, &about) == 0 && S_ISSOCK(about.st_mode) && is_slow_socket(fd)) {
+        asked = asked > LONGEST_PIECE ? LONGEST_PIECE : asked;
+        charge(SEND, asked);
     }
-    if (kind != NONE) {
-        debt_ns += bytes * ns_per_byte + (bytes >= 256 ? ns_per_call : 0);
-        __atomic_fetch_add(&figures[kind].calls, 1, __ATOMIC_RELAXED);
-        __atomic_fetch_add(&figures[kind].bytes, bytes, __ATOMIC_RELAXED);
-        if (debt_ns >= 1e6) {
-            struct timespec from, to, span = {(time_t)(debt_ns / 1e9), (long)(debt_ns - 1e9 * (time_t)(debt_ns / 1e9))};
-            clock_gettime(CLOCK_MONOTONIC, &from);
-            nanosleep(&span, NULL);
-            clock_gettime(CLOCK_MONOTONIC, &to);
-            double slept = (to.tv_sec - from.tv_sec) * 1e9 + (to.tv_nsec - from.tv_nsec);
-            debt_ns -= slept;
-            if (debt_ns < -5e6)
-                debt_ns = -5e6;
-            __atomic_fetch_add(&figures[kind].slept_ns, (uint64_t)slept, __ATOMIC_RELAXED);
-        }
-    }
+    errno = before;
+    return asked;
+}
+
+/* After a call that read or wrote a file. */
+static void delay(int fd, int kind, ssize_t bytes)
+{
+    struct stat about;
+    int before = errno;
+    if (active && paths[0] && bytes > 0 && fstat(fd, &about) == 0 && S_ISREG(about.st_mode) && is_slow_file(fd))
+        charge(kind, bytes);
     errno = before;
 }
 
-#define WRAP(kind, result, name, parameters, arguments, fd)                \
+static size_t size_of(const struct iovec *parts, size_t count)
+{
+    size_t whole = 0;
+    for (size_t at = 0; at < count; at++)
+        whole += parts[at].iov_len;
+    return whole;
+}
+
+#define WRAP(kind, result, name, parameters, arguments, fd, first)               \
     result name parameters                                                 \
     {                                                                      \
         static result(*real) parameters;                                   \
         if (!real)                                                         \
             real = (result(*) parameters)dlsym(RTLD_NEXT, #name);          \
+        first;                                                             \
         result done = real arguments;                                      \
         delay(fd, kind, done);                                             \
         return done;                                                       \
     }
 
-WRAP(READ_FILE, ssize_t, read, (int fd, void *to, size_t count), (fd, to, count), fd)
-WRAP(READ_FILE, ssize_t, pread, (int fd, void *to, size_t count, off_t at), (fd, to, count, at), fd)
-WRAP(READ_FILE, ssize_t, pread64, (int fd, void *to, size_t count, off64_t at), (fd, to, count, at), fd)
-WRAP(READ_FILE, ssize_t, readv, (int fd, const struct iovec *to, int count), (fd, to, count), fd)
-WRAP(WRITE_FILE, ssize_t, write, (int fd, const void *from, size_t count), (fd, from, count), fd)
-WRAP(WRITE_FILE, ssize_t, pwrite, (int fd, const void *from, size_t count, off_t at), (fd, from, count, at), fd)
-WRAP(WRITE_FILE, ssize_t, pwrite64, (int fd, const void *from, size_t count, off64_t at), (fd, from, count, at), fd)
-WRAP(WRITE_FILE, ssize_t, writev, (int fd, const struct iovec *from, int count), (fd, from, count), fd)
-WRAP(WRITE_FILE, ssize_t, send, (int fd, const void *from, size_t count, int flags), (fd, from, count, flags), fd)
-WRAP(WRITE_FILE, ssize_t, sendmsg, (int fd, const struct msghdr *message, int flags), (fd, message, flags), fd)
-WRAP(WRITE_FILE, ssize_t, sendfile, (int to, int from, off_t *at, size_t count), (to, from, at, count), to)
-WRAP(WRITE_FILE, ssize_t, sendfile64, (int to, int from, off64_t *at, size_t count), (to, from, at, count), to)
+WRAP(READ_FILE, ssize_t, read, (int fd, void *to, size_t count), (fd, to, count), fd, (void)0)
+WRAP(READ_FILE, ssize_t, pread, (int fd, void *to, size_t count, off_t at), (fd, to, count, at), fd, (void)0)
+WRAP(READ_FILE, ssize_t, pread64, (int fd, void *to, size_t count, off64_t at), (fd, to, count, at), fd, (void)0)
+WRAP(READ_FILE, ssize_t, readv, (int fd, const struct iovec *to, int count), (fd, to, count), fd, (void)0)
+WRAP(WRITE_FILE, ssize_t, write, (int fd, const void *from, size_t count), (fd, from, count), fd, count = before_sending(fd, count))
+WRAP(WRITE_FILE, ssize_t, pwrite, (int fd, const void *from, size_t count, off_t at), (fd, from, count, at), fd, (void)0)
+WRAP(WRITE_FILE, ssize_t, pwrite64, (int fd, const void *from, size_t count, off64_t at), (fd, from, count, at), fd, (void)0)
+WRAP(WRITE_FILE, ssize_t, writev, (int fd, const struct iovec *from, int count), (fd, from, count), fd, before_sending(fd, size_of(from, count)))
+WRAP(WRITE_FILE, ssize_t, send, (int fd, const void *from, size_t count, int flags), (fd, from, count, flags), fd, count = before_sending(fd, count))
+WRAP(WRITE_FILE, ssize_t, sendmsg, (int fd, const struct msghdr *message, int flags), (fd, message, flags), fd, before_sending(fd, size_of(message->msg_iov, message->msg_iovlen)))
+WRAP(WRITE_FILE, ssize_t, sendfile, (int to, int from, off_t *at, size_t count), (to, from, at, count), to, count = before_sending(to, count))
+WRAP(WRITE_FILE, ssize_t, sendfile64, (int to, int from, off64_t *at, size_t count), (to, from, at, count), to, count = before_sending(to, count))

@@ -22,10 +22,10 @@ NOT_BROUGHT_ABOUT = {
 
 HALTED_SHARES = {1: 0.1, 2: 0.25, 3: 0.5, 4: 0.75}
 # Processes and how nice they are: one that yields takes a few percent only.
-NEIGHBOURS = {1: (1, 10), 2: (1, 0), 3: (3, 0), 4: (8, 0)}
+NEIGHBOURS = {1: (1, 15), 2: (1, 8), 3: (1, 3), 4: (2, 3)}
 DISK_MB_S = {1: 300.0, 2: 90.0, 3: 35.0, 4: 15.0}
 NETWORK_MB_S_AND_CALL_MS = {1: (100.0, 1.0), 2: (25.0, 6.0), 3: (8.0, 20.0), 4: (3.0, 60.0)}
-LOCK_PASSES = {1: 1, 2: 3, 3: 8, 4: 20}
+LOCK_PASSES = {1: 2, 2: 6, 3: 16, 4: 50}
 # A share of its kind that says where an effect is.
 SUBJECT_SHARE = 0.1
 

@@ -55,7 +55,7 @@ def run(job: Any) -> None:
 WORKLOAD = Workload(
     name="compaction",
     about="Parquet files read and written again in fewer files (SQL/DataFrame, ingest)",
-    knobs=HEALTHY | {"rows": 3_000_000, "files": 12, "write_files": 6},
+    knobs=HEALTHY | {"rows": 1_650_000, "files": 12, "write_files": 6},
     data_knobs=("rows", "files"),
     make_data=make_data,
     run=run,

@@ -61,8 +61,8 @@ WORKLOAD = Workload(
     about="connected components by label propagation (DataFrame, iterative)",
     knobs=HEALTHY
     | {
-        "vertices": 150_000,
-        "pairs": 900_000,
+        "vertices": 80_000,
+        "pairs": 500_000,
         "files": 8,
         "hot_share": 0.0,
         "iterations": 4,

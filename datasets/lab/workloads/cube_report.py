@@ -78,7 +78,7 @@ WORKLOAD = Workload(
     about="rollup, cube, grouping sets, percentiles, distinct counts and a sort of a wide table (SQL/DataFrame)",
     knobs=HEALTHY
     | {
-        "rows": 750_000,
+        "rows": 410_000,
         "files": 8,
         "sort_partitions": 6,
         "cache": True,

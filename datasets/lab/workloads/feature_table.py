@@ -81,7 +81,7 @@ def run(job: Any) -> None:
 WORKLOAD = Workload(
     name="feature_table",
     about="wide aggregates and a pivot for each customer, a small result to pandas (SQL/DataFrame)",
-    knobs=HEALTHY | {"rows": 2_500_000, "customers": 60_000, "hot_share": 0.0, "files": 8},
+    knobs=HEALTHY | {"rows": 1_380_000, "customers": 60_000, "hot_share": 0.0, "files": 8},
     data_knobs=("rows", "customers", "hot_share", "files"),
     make_data=make_data,
     run=run,

@@ -62,7 +62,7 @@ WORKLOAD = Workload(
     about="PageRank by repeated joins over a power-law graph (DataFrame, iterative)",
     knobs=HEALTHY
     | {
-        "vertices": 180_000,
+        "vertices": 100_000,
         "files": 8,
         "hot_share": 0.0,
         "iterations": 6,

@@ -120,7 +120,7 @@ def run(job: Any) -> None:
 WORKLOAD = Workload(
     name="ingest_csv",
     about="CSV and JSON text brought into Parquet by day (ingest)",
-    knobs=HEALTHY | {"rows": 900_000, "clicks": 500_000, "files": 8, "write_files": 1, "prune": True, "reports": 1},
+    knobs=HEALTHY | {"rows": 500_000, "clicks": 280_000, "files": 8, "write_files": 1, "prune": True, "reports": 1},
     data_knobs=("rows", "clicks", "files"),
     make_data=make_data,
     run=run,

@@ -109,7 +109,7 @@ WORKLOAD = Workload(
     about="k-means by hand over a cached DataFrame (ML-like iteration)",
     knobs=HEALTHY
     | {
-        "rows": 900_000,
+        "rows": 500_000,
         "files": 8,
         "clusters": 12,
         "iterations": 8,

@@ -117,7 +117,7 @@ def _agents(job: Any, folders: str) -> Any:
 WORKLOAD = Workload(
     name="log_text",
     about="text logs parsed by regular expressions and counted (SQL functions and an RDD)",
-    knobs=HEALTHY | {"lines": 800_000, "files": 8, "udf": "none", "udf_share": 0.0},
+    knobs=HEALTHY | {"lines": 440_000, "files": 8, "udf": "none", "udf_share": 0.0},
     data_knobs=("lines", "files", "udf_share"),
     make_data=make_data,
     run=run,

@@ -78,8 +78,8 @@ WORKLOAD = Workload(
     about="a change feed deduplicated and merged into a table (SQL/DataFrame, window)",
     knobs=HEALTHY
     | {
-        "rows": 1_600_000,
-        "changes": 900_000,
+        "rows": 880_000,
+        "changes": 500_000,
         "files": 8,
         "write_files": 8,
         "hot_share": 0.0,

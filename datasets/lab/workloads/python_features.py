@@ -122,7 +122,7 @@ def run(job: Any) -> None:
 WORKLOAD = Workload(
     name="python_features",
     about="feature engineering with pandas UDFs (Python UDF)",
-    knobs=HEALTHY | {"rows": 1_200_000, "files": 8, "udf": "pandas", "udf_share": 1.0, "units": 48},
+    knobs=HEALTHY | {"rows": 660_000, "files": 8, "udf": "pandas", "udf_share": 1.0, "units": 48},
     data_knobs=("rows", "files"),
     make_data=make_data,
     run=run,

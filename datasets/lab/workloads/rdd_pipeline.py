@@ -79,7 +79,7 @@ WORKLOAD = Workload(
     about="payments parsed, joined, reduced, sorted and saved as key-value pairs (PySpark RDD)",
     knobs=HEALTHY
     | {
-        "rows": 700_000,
+        "rows": 390_000,
         "files": 8,
         "hot_share": 0.0,
         "grouping": "reduce",

@@ -96,13 +96,13 @@ WORKLOAD = Workload(
     about="a fact table joined with a dimension and summed up (SQL/DataFrame)",
     knobs=HEALTHY
     | {
-        "rows": 3_000_000,
+        "rows": 1_650_000,
         "customers": 60_000,
         "hot_share": 0.0,
         "customer_copies": 1,
         "files": 8,
         "broadcast": "auto",
-        "returns": 1_200_000,
+        "returns": 660_000,
         "prune": True,
     },
     data_knobs=("rows", "customers", "hot_share", "customer_copies", "files", "returns"),

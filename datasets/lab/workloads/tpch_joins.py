@@ -126,7 +126,7 @@ WORKLOAD = Workload(
     about="TPC-H-like joins of line items, orders, customers, nations and parts (SQL/DataFrame)",
     knobs=HEALTHY
     | {
-        "rows": 2_100_000,
+        "rows": 1_160_000,
         "files": 14,
         "customers": 40_000,
         "hot_share": 0.0,

@@ -84,7 +84,7 @@ def run(job: Any) -> None:
 WORKLOAD = Workload(
     name="window_sessions",
     about="web events cut into sessions with window functions (SQL/DataFrame, windowing)",
-    knobs=HEALTHY | {"rows": 1_800_000, "hot_share": 0.0, "files": 8},
+    knobs=HEALTHY | {"rows": 990_000, "hot_share": 0.0, "files": 8},
     data_knobs=("rows", "hot_share", "files"),
     make_data=make_data,
     run=run,

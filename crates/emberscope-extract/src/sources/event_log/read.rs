@@ -1,6 +1,7 @@
 //! Reads the parts of a run: decoding, parsing and building, on one thread or on all.
 
 mod parallel;
+mod shared;
 
 use std::io;
 
@@ -115,7 +116,9 @@ struct PartEnd {
 /// Damage after that is an import issue of the run.
 pub fn read_run(input: &RunInput, options: &ReadOptions<'_>) -> Result<Run, SourceError> {
     let mut reading = Reading::new(input, &options.limits);
-    if options.threads > 1 {
+    if options.threads > 1 && input.parts.len() == 1 {
+        shared::read_one_part(input, options, &mut reading);
+    } else if options.threads > 1 {
         parallel::read_parallel(input, options, &mut reading);
     } else {
         for part in 0..input.parts.len() {
@@ -139,27 +142,52 @@ fn read_part(
     options: &ReadOptions<'_>,
     give: &mut dyn FnMut(Block) -> (bool, Vec<u8>),
 ) -> io::Result<PartEnd> {
-    let Some(part) = input.parts.get(part) else { return Err(io::Error::other("no such part")) };
-    let decoder: Decoder = framing::open(part.open()?, &options.limits.framing)?;
-    let codec = decoder.codec().name();
-    let mut blocks = Blocks::new(decoder, options.limits.max_line_bytes);
+    let mut reader = PartReader::open(input, part, options)?;
     let mut buffer = Vec::new();
-    let mut told = 0;
-    let mut failure = None;
-    while let Some((block, error)) = blocks.next(std::mem::take(&mut buffer)) {
-        if let Some(progress) = options.progress {
-            let now = blocks.reader().compressed_offset();
-            progress(now.saturating_sub(told));
-            told = now;
-        }
-        failure = error;
+    while let Some(block) = reader.next(std::mem::take(&mut buffer)) {
         let (go_on, returned) = give(block);
         if !go_on {
             break;
         }
         buffer = returned;
     }
-    Ok(PartEnd { codec, losses: blocks.reader().losses().to_vec(), error: failure })
+    Ok(reader.end())
+}
+
+/// The blocks of one part.
+struct PartReader<'a> {
+    blocks: Blocks<Decoder>,
+    codec: &'static str,
+    progress: Option<&'a (dyn Fn(u64) + Sync)>,
+    /// Stored bytes that the progress was told of.
+    told: u64,
+    failure: Option<io::Error>,
+}
+
+impl<'a> PartReader<'a> {
+    fn open(input: &RunInput, part: usize, options: &ReadOptions<'a>) -> io::Result<Self> {
+        let Some(part) = input.parts.get(part) else { return Err(io::Error::other("no such part")) };
+        let decoder: Decoder = framing::open(part.open()?, &options.limits.framing)?;
+        let codec = decoder.codec().name();
+        let blocks = Blocks::new(decoder, options.limits.max_line_bytes);
+        Ok(Self { blocks, codec, progress: options.progress, told: 0, failure: None })
+    }
+
+    /// The next block, in `buffer`; `None` after the last.
+    fn next(&mut self, buffer: Vec<u8>) -> Option<Block> {
+        let (block, error) = self.blocks.next(buffer)?;
+        if let Some(progress) = self.progress {
+            let now = self.blocks.reader().compressed_offset();
+            progress(now.saturating_sub(self.told));
+            self.told = now;
+        }
+        self.failure = error;
+        Some(block)
+    }
+
+    fn end(self) -> PartEnd {
+        PartEnd { codec: self.codec, losses: self.blocks.reader().losses().to_vec(), error: self.failure }
+    }
 }
 
 fn parse_block(block: &Block, max_line: usize) -> Parsed {
