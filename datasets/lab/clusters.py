@@ -27,6 +27,8 @@ MASTERS = {
     "cluster-4x4": "local-cluster[4,4,1024]",
 }
 REQUIREMENTS = ("numpy==1.26.4", "pandas==2.2.3", "pyarrow==18.1.0", "zstandard==0.25.0")
+# Where Spark is installed, data are made and runs work.
+WORK = Path("/var/tmp/emberscope-lab")
 ROOT = Path(__file__).resolve().parents[2]
 
 

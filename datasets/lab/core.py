@@ -162,6 +162,9 @@ class Evidence:
 STEP_PROPERTY = "lab.step"
 
 
+RUN_SUBJECT: dict[str, Any] = {"kind": "run"}
+
+
 def stage_subject(stage: int) -> dict[str, Any]:
     """Give the subject that is a stage."""
     return {"kind": "stage", "stage_id": stage}

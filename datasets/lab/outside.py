@@ -77,19 +77,18 @@ class Background:
         return True
 
 
-class StopAndContinue(Background):
-    """SIGSTOP and SIGCONT to one executor in turns: it stands still for a share of each period."""
+class InTurns(Background):
+    """SIGSTOP and SIGCONT to a process in turns: it stands still for a share of each period."""
 
     PERIOD_S = 0.5
 
-    def __init__(self, executor: str, share: float) -> None:
+    def __init__(self, share: float) -> None:
         """`share` of the time stands still."""
         super().__init__()
-        self.target, self.share = executor, share
+        self.share = share
 
-    def act(self, run: Running) -> None:
-        """Stop and continue until the run is over."""
-        pid = self.executor(run, self.target)
+    def halt(self, pid: int | None) -> None:
+        """Stop and continue until the run is over, and note for how long it stood still."""
         stopped_s, started = 0.0, time.monotonic()
         try:
             while pid and not self.over.is_set():
@@ -101,11 +100,21 @@ class StopAndContinue(Background):
                 self.over.wait(self.PERIOD_S * (1 - self.share))
         except ProcessLookupError:
             pass
-        self.done = {
-            "executor": self.target,
-            "stopped_s": round(stopped_s, 3),
-            "over_s": round(time.monotonic() - started, 3),
-        }
+        self.done |= {"stopped_s": round(stopped_s, 3), "over_s": round(time.monotonic() - started, 3)}
+
+
+class StopAndContinue(InTurns):
+    """An executor stands still for a share of the time."""
+
+    def __init__(self, executor: str, share: float) -> None:
+        """Halt this executor for that share."""
+        super().__init__(share)
+        self.target = executor
+
+    def act(self, run: Running) -> None:
+        """Wait for the executor, and halt it."""
+        self.done["executor"] = self.target
+        self.halt(self.executor(run, self.target))
 
 
 class Kill(Background):

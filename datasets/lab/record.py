@@ -21,7 +21,7 @@ from typing import Any
 
 from datasets import eventlog
 from datasets.lab import machine
-from datasets.lab.clusters import ROOT, Spark, cluster, spark_of
+from datasets.lab.clusters import ROOT, WORK, Spark, cluster, spark_of
 from datasets.lab.core import CLUSTERS, Conf, Evidence, Injection, Running, Spec, Treatment
 from datasets.lab.plan import PLAN
 from datasets.lab.problems import PROBLEMS
@@ -31,7 +31,6 @@ HERE = Path(__file__).resolve().parent
 OUT = Path(os.environ.get("LAB_OUT", HERE))
 LOGS = OUT / "logs"
 RECORDS = OUT / "records"
-WORK = Path("/var/tmp/emberscope-lab")
 TIMEOUT_S = 150
 FORMAT = 1
 

@@ -4,9 +4,7 @@ What has to be inside of a JVM comes there by environment variables (LD_PRELOAD,
 of a local cluster inherit, so that the settings in the event log stay those of an ordinary run.
 """
 
-import os
 import re
-import signal
 import struct
 import subprocess
 import sys
@@ -14,11 +12,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from datasets.lab.clusters import spark_of
+from datasets.lab.clusters import WORK, spark_of
 from datasets.lab.core import Running, Spec
-from datasets.lab.outside import POLL_S, Background, Busy, command_line, compiled, executors_of
+from datasets.lab.outside import POLL_S, Background, Busy, InTurns, command_line, compiled, executors_of
 
-WORK = Path("/var/tmp/emberscope-lab")
 HERE = Path(__file__).resolve().parent
 BLOCK_PORTS = (17_300, 17_331)
 PAUSE = re.compile(r"\[(\d+\.\d+)s\].*?Pause.*?(\d+)M->(\d+)M\((\d+)M\) (\d+\.\d+)ms")
@@ -210,34 +207,17 @@ class Waiting(Background):
         }
 
 
-class HaltDriver(Background):
-    """SIGSTOP and SIGCONT to the driver's JVM in turns, from the first step on."""
+class HaltDriver(InTurns):
+    """The driver's JVM stands still for a share of the time, from the first step on."""
 
     PERIOD_S = 0.8
 
-    def __init__(self, share: float) -> None:
-        """`share` of the time stands still."""
-        super().__init__()
-        self.share = share
-
     def act(self, run: Running) -> None:
-        """Stop and continue until the run is over."""
+        """Wait for the first step, and halt the driver."""
         while not list((run.work / "out").glob("in-*")):
             if self.over.wait(POLL_S):
                 return
-        pid = driver_of(run)
-        stopped_s, started = 0.0, time.monotonic()
-        try:
-            while pid and not self.over.is_set():
-                os.kill(pid, signal.SIGSTOP)
-                begin = time.monotonic()
-                time.sleep(self.PERIOD_S * self.share)
-                os.kill(pid, signal.SIGCONT)
-                stopped_s += time.monotonic() - begin
-                self.over.wait(self.PERIOD_S * (1 - self.share))
-        except ProcessLookupError:
-            pass
-        self.done = {"stopped_s": round(stopped_s, 3), "over_s": round(time.monotonic() - started, 3)}
+        self.halt(driver_of(run))
 
 
 class LoseShuffle(Background):

@@ -35,9 +35,6 @@ def executor_subject(executor: str) -> dict[str, Any]:
     return {"kind": "executor", "executor_id": executor}
 
 
-RUN_SUBJECT: dict[str, Any] = {"kind": "run"}
-
-
 def started_ms(evidence: Evidence) -> int:
     """Give the start of the application."""
     return int(evidence.named("ApplicationStart")[0]["Timestamp"])

@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 from datasets.lab.core import (
+    RUN_SUBJECT,
     Evidence,
     Knobs,
     Problem,
@@ -16,8 +17,6 @@ from datasets.lab.core import (
     stage_subject,
 )
 from datasets.lab.problems import _sql, _times
-
-RUN = {"kind": "run"}
 
 # Each shows a different part of the data or code that grows, so that what is thrown away grows with it.
 SCAN_KNOBS: dict[str, dict[int, Knobs]] = {
@@ -72,7 +71,7 @@ def driver_took(evidence: Evidence, strength: int) -> Verdict:
         "share_of_wall": round(between / evidence.wall_s, 3),
     }
     took = between >= DRIVER_S[strength] and sum(gaps) >= 1_000 * DRIVER_S[strength]
-    return Verdict(took, [RUN], measured)
+    return Verdict(took, [RUN_SUBJECT], measured)
 
 
 ROWS = {1: 4_000, 2: 20_000, 3: 60_000, 4: 120_000}

@@ -1,11 +1,10 @@
 """Problems of executors: they come late, go too early, die, or have nothing to do."""
 
-from datasets.lab.core import Evidence, Problem, Spec, Treatment, Verdict, duration_ms, stage_subject
+from datasets.lab.core import RUN_SUBJECT, Evidence, Problem, Spec, Treatment, Verdict, duration_ms, stage_subject
 from datasets.lab.outside import Kill
 from datasets.lab.problems._executors import (
     FIRST,
     LONG,
-    RUN_SUBJECT,
     added,
     ended_ms,
     executor_subject,

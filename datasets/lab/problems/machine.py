@@ -3,10 +3,9 @@
 from collections import defaultdict
 from typing import Any
 
-from datasets.lab.core import Evidence, Problem, Spec, Treatment, Verdict, metric
+from datasets.lab.core import RUN_SUBJECT, Evidence, Problem, Spec, Treatment, Verdict, metric
 from datasets.lab.outside import StopAndContinue
 from datasets.lab.problems._executors import (
-    RUN_SUBJECT,
     cpu_s,
     executor_subject,
     lives_ms,

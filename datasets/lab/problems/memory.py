@@ -1,9 +1,8 @@
 """Problems of memory: too little of it for the work, or far too much."""
 
-from datasets.lab.core import Conf, Evidence, Problem, Spec, Treatment, Verdict, metric
+from datasets.lab.core import RUN_SUBJECT, Conf, Evidence, Problem, Spec, Treatment, Verdict, metric
 from datasets.lab.problems._executors import (
     LONG,
-    RUN_SUBJECT,
     executor_subject,
     losses,
     peaks,

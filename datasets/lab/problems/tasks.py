@@ -4,6 +4,7 @@ from collections import Counter
 from typing import Any
 
 from datasets.lab.core import (
+    RUN_SUBJECT,
     Evidence,
     Problem,
     Spec,
@@ -102,7 +103,7 @@ def job_failure_took(evidence: Evidence, strength: int) -> Verdict:
         "failed_attempts": len(attempts),
         "lost_ms": _times.total_ms(attempts),
     }
-    subjects = [{"kind": "job", "job_id": job} for job in failed] or [{"kind": "run"}]
+    subjects = [{"kind": "job", "job_id": job} for job in failed] or [RUN_SUBJECT]
     return Verdict(bool(failed) and evidence.exit_status != 0, subjects, measured)
 
 
