@@ -11,9 +11,6 @@ use crate::environment::Environment;
 use crate::output;
 use crate::{CLEAN, FAILED};
 
-/// Columns where there is no terminal to ask.
-const WIDTH: usize = 100;
-
 pub(crate) fn evaluate(args: &args::Evaluate, out: &mut dyn Write, environment: &Environment) -> anyhow::Result<u8> {
     let mut runs = read_labels(&args.labels)?;
     if let Some(split) = &args.split {
@@ -28,7 +25,7 @@ pub(crate) fn evaluate(args: &args::Evaluate, out: &mut dyn Write, environment: 
     let evaluation = figures(&runs, &config, args.at.map_or(Severity::Info, Into::into), &options)?;
     let text = match args.format {
         EvaluationFormat::Json => serde_json::to_string_pretty(&evaluation)? + "\n",
-        EvaluationFormat::Text => emberscope_report::evaluation(&evaluation, environment.width.unwrap_or(WIDTH)),
+        EvaluationFormat::Text => emberscope_report::evaluation(&evaluation, environment.columns()),
     };
     output::write(&text, None, out)?;
     Ok(if evaluation.unreadable.is_empty() { CLEAN } else { FAILED })

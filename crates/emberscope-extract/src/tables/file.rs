@@ -50,18 +50,22 @@ impl TableFile {
         let file = File::create(&temporary).map_err(|source| TableError::Io { path: path.clone(), source })?;
         let temporary = Temporary(Some(temporary));
         let out = BufWriter::with_capacity(1 << 18, file);
-        let schema = frame::schema(table);
         let encoder = match format {
             Format::Parquet => {
                 ParquetFile::create(out, table, options.threads).map(|writer| Encoder::Parquet(Box::new(writer)))
             }
-            Format::Csv => CsvWriter::new(out).batched(&schema).map(|writer| Encoder::Csv(Box::new(writer))),
+            Format::Csv => {
+                CsvWriter::new(out).batched(&frame::schema(table)).map(|writer| Encoder::Csv(Box::new(writer)))
+            }
             // The oldest layout of texts is the one that every reader knows.
-            Format::Arrow => IpcWriter::new(out)
-                .with_compression(Some(IpcCompression::LZ4))
-                .with_compat_level(CompatLevel::oldest())
-                .batched(&schema, schema.iter().map(|_| IpcField::default()).collect())
-                .map(|writer| Encoder::Arrow(Box::new(writer))),
+            Format::Arrow => {
+                let schema = frame::schema(table);
+                IpcWriter::new(out)
+                    .with_compression(Some(IpcCompression::LZ4))
+                    .with_compat_level(CompatLevel::oldest())
+                    .batched(&schema, schema.iter().map(|_| IpcField::default()).collect())
+                    .map(|writer| Encoder::Arrow(Box::new(writer)))
+            }
             Format::Ndjson => Ok(Encoder::Ndjson(out)),
         };
         let encoder = encoder.map_err(|error| encode_error(&path, format, &error))?;
