@@ -70,6 +70,10 @@ lab: packages $(LAB)/venvs/spark-3.5.9/ready ## Record the lab's runs that are m
 	@$(LAB_PYTHON) -m datasets.lab.record $(RUNS) $(if $(MINUTES),--minutes $(MINUTES))
 	@$(LAB_PYTHON) -m datasets.lab.manifest
 
+lab-advice: build $(LAB)/venvs/spark-3.5.9/ready ## Record the pairs of runs that try the advice, those that are missing, and print what came of it.
+	@$(LAB_PYTHON) -m datasets.lab.advice $(PROBLEMS) $(if $(MINUTES),--minutes $(MINUTES))
+	@$(LAB_PYTHON) -m datasets.lab.advice --table
+
 lab-tables: build ## Write the feature tables of all the lab's runs to target/lab-tables.
 	@$(BIN) extract datasets/lab/logs --out target/lab-tables
 

@@ -1,28 +1,34 @@
-//! What `emberscope evaluate` promises: found, missed and false, counted by hand.
+//! What `emberscope evaluate` and `calibrate` promise: found, missed and false, counted by hand.
 
 #![allow(clippy::pedantic, clippy::unwrap_used, reason = "a test stops where a promise is broken")]
 
 use std::path::Path;
 
-use emberscope::evaluate::{evaluate, read_labels};
+use emberscope::evaluate::{LabelledRun, calibrate, evaluate, read_labels};
 use emberscope::{BatchOptions, Config, Problem, Severity};
 
 const LABELS: &str = r#"{"run":"skewed","log":"skewed.zstd","problems":[{"problem":"data-skew","strength":3,"subjects":[{"kind":"stage","stage_id":13}]}],"did_not_take":["memory-spill"]}
 {"run":"healthy","log":"healthy.zstd","problems":[{"problem":"executor-oom","strength":2}]}
-{"run":"healthy again","log":"healthy.zstd","problems":[{"problem":"data-skew","strength":1}]}
+{"run":"healthy again","log":"again.zstd","problems":[{"problem":"data-skew","strength":1}]}
 {"run":"spill","log":"spill.zstd"}
 "#;
 
-#[test]
-fn found_missed_and_false_are_counted_as_the_labels_say() {
+/// The labelled runs above, and the folder that they lie in.
+fn labelled() -> (tempfile::TempDir, Vec<LabelledRun>) {
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../datasets/demo");
     let folder = tempfile::tempdir().unwrap();
-    for name in ["skewed", "healthy", "spill"] {
-        std::fs::copy(demo.join(name).with_extension("zstd"), folder.path().join(name).with_extension("zstd")).unwrap();
+    for (from, to) in [("skewed", "skewed"), ("healthy", "healthy"), ("healthy", "again"), ("spill", "spill")] {
+        std::fs::copy(demo.join(from).with_extension("zstd"), folder.path().join(to).with_extension("zstd")).unwrap();
     }
     let labels = folder.path().join("labels.jsonl");
     std::fs::write(&labels, LABELS).unwrap();
     let runs = read_labels(&labels).unwrap();
+    (folder, runs)
+}
+
+#[test]
+fn found_missed_and_false_are_counted_as_the_labels_say() {
+    let (_folder, runs) = labelled();
     let found = evaluate(&runs, &Config::default(), Severity::Info, &BatchOptions::default()).unwrap();
 
     // One run has no label, and spills, which is a warning at least.
@@ -45,4 +51,31 @@ fn found_missed_and_false_are_counted_as_the_labels_say() {
     let scores: Vec<f64> = found.problems.iter().filter_map(|figures| figures.f1).collect();
     assert_eq!(scores.len(), 2, "only what is labelled at strength 2 or more has a score");
     assert_eq!(found.macro_f1, Some((scores[0] + scores[1]) / 2.0));
+}
+
+#[test]
+fn a_point_of_a_curve_is_what_a_configuration_with_that_value_finds() {
+    let (_folder, runs) = labelled();
+    let skew = Problem::from_name("data-skew").unwrap();
+    let options = BatchOptions::default();
+    let curves = calibrate(&runs, &Config::default(), &[skew], Severity::Info, &options).unwrap();
+    assert_eq!((curves.runs, curves.rules.len(), curves.rules[0].problem), (4, 1, skew));
+
+    let mut found = 0;
+    for curve in &curves.rules[0].thresholds {
+        assert!(curve.points.is_sorted_by(|a, b| a.value < b.value), "{}", curve.name);
+        assert!(curve.points.iter().any(|point| point.value == curve.value && point.figures == curves.rules[0].now));
+        for point in &curve.points {
+            let text = format!("[rules.data-skew]\n{} = {}", curve.name, point.value);
+            let told = evaluate(&runs, &Config::from_toml(&text).unwrap(), Severity::Info, &options).unwrap();
+            let figures = told.problems.iter().find(|figures| figures.problem == skew).unwrap();
+            assert_eq!(&point.figures, figures, "{text}");
+            found += u64::from(figures.by_strength[2].found == 1);
+        }
+    }
+    let points: usize = curves.rules[0].thresholds.iter().map(|curve| curve.points.len()).sum();
+    assert!(
+        0 < found && found < points as u64,
+        "some values find the skewed run, and some do not: {found} of {points}"
+    );
 }

@@ -14,7 +14,7 @@ import java.util.Random;
 public final class Hoard implements Runnable {
     private static final int SMALL_BYTES = 80;
     private static final int LARGE_BYTES = 16 << 10;
-    private static final long RESERVE_BYTES = 4L << 20;
+    private static final long RESERVE_BYTES = 2L << 20;
     /** How long an executor takes to come up; one that dies before that has had no task yet. */
     private static final long START_UP_NS = 6_000_000_000L;
 
@@ -71,14 +71,17 @@ public final class Hoard implements Runnable {
     private void everything() throws InterruptedException {
         Runtime.getRuntime().addShutdownHook(new Thread(this::release));
         while (!over) {
-            byte[] reserve = null;
-            try {
-                reserve = new byte[(int) RESERVE_BYTES];
-                while (!over) {
-                    large.add(new byte[LARGE_BYTES - 16]);
+            // Few large arrays: what a full heap costs is to be the failure, not the collections before it.
+            for (int size = 8 << 20; size >= LARGE_BYTES; size /= 8) {
+                byte[] reserve = null;
+                try {
+                    reserve = new byte[(int) RESERVE_BYTES];
+                    while (!over) {
+                        large.add(new byte[size - 16]);
+                    }
+                } catch (OutOfMemoryError full) {
+                    reserve = null;
                 }
-            } catch (OutOfMemoryError full) {
-                reserve = null;
             }
             Thread.sleep(500);
         }

@@ -9,6 +9,7 @@ import argparse
 import json
 import statistics
 import subprocess
+import time
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,17 +162,19 @@ def main() -> None:
     """Record the pairs that are missing, or print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("problems", nargs="*", default=list(TRIALS), metavar="PROBLEM")
+    parser.add_argument("--minutes", type=float, help="begin no pair after this many minutes")
     parser.add_argument("--table", action="store_true", help="print what came of the pairs that are recorded")
     arguments = parser.parse_args()
     if arguments.table:
         print(table())
         return
     FOLDER.mkdir(parents=True, exist_ok=True)
+    end = time.monotonic() + 60 * (arguments.minutes or float("inf"))
     # One pair of each problem after the other, so that a recording that stops early has something of everything.
     for number in range(1, PAIRS + 1):
         for problem in arguments.problems:
             path = FOLDER / f"{problem}-{number}.json"
-            if path.exists():
+            if path.exists() or time.monotonic() > end:
                 continue
             try:
                 result = pair(problem, number)

@@ -1,6 +1,7 @@
 """Where runs run: Spark by version, and the kinds of clusters that one machine holds."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -26,6 +27,8 @@ MASTERS = {
     "cluster-2x4": "local-cluster[2,4,1024]",
     "cluster-4x4": "local-cluster[4,4,1024]",
 }
+# Cores of each worker of the standalone clusters.
+STANDALONE_CORES = {"standalone": "1", "standalone-2x2": "2"}
 REQUIREMENTS = ("numpy==1.26.4", "pandas==2.2.3", "pyarrow==18.1.0", "zstandard==0.25.0")
 # Where Spark is installed, data are made and runs work.
 WORK = Path("/var/tmp/emberscope-lab")
@@ -38,6 +41,20 @@ class Spark:
 
     version: str
     python: Path
+
+    @property
+    def java_options(self) -> str:
+        """Give what all JVMs of the lab run with, so that a short run is not mostly the start of JVMs.
+
+        Only the first compiler works, and Spark's classes come from an archive: compiling and loading would otherwise
+        take more of two cores than the tasks of a run of 20 seconds.
+        """
+        return f"-XX:TieredStopAtLevel=1 -XX:SharedArchiveFile={self.archive}"
+
+    @property
+    def archive(self) -> Path:
+        """Give the archive of Spark's classes."""
+        return self.python.parents[1] / "spark.jsa"
 
     @property
     def home(self) -> Path:
@@ -57,6 +74,8 @@ class Spark:
             "SPARK_LOCAL_DIRS": str(work / "local"),
             "SPARK_WORKER_DIR": str(work / "worker"),
             "SPARK_LOG_DIR": str(work / "log"),
+            "SPARK_LAUNCHER_OPTS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+            "SPARK_DAEMON_JAVA_OPTS": self.java_options,
         } | ({"SPARK_LOCAL_HOSTNAME": "localhost"} if host == LOOPBACK else {})
 
 
@@ -69,16 +88,35 @@ def spark_of(version: str, folder: Path) -> Spark:
         install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*install, f"pyspark=={version}", *REQUIREMENTS], check=True)
         (venv / "ready").touch()
-    return Spark(version, python)
+    spark = Spark(version, python)
+    if not spark.archive.exists():
+        _archive(spark, folder)
+    return spark
+
+
+def _archive(spark: Spark, folder: Path) -> None:
+    """Write the archive of the classes that a run uses, whole or not at all."""
+    work = folder / "warm"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    partial = spark.archive.with_suffix(".partial")
+    partial.unlink(missing_ok=True)
+    options = f"-XX:TieredStopAtLevel=1 -XX:ArchiveClassesAtExit={partial}"
+    command = [str(spark.home / "bin" / "spark-submit"), "--master", MASTERS["local"], "--driver-java-options", options]
+    command += ["--conf", "spark.ui.enabled=false", str(ROOT / "datasets" / "lab" / "warm.py"), work.as_uri()]
+    with (work / "spark.log").open("wb") as log:
+        environment = spark.environment(work)
+        subprocess.run(command, cwd=work, env=environment, stdout=log, stderr=log, check=True)
+    partial.replace(spark.archive)
 
 
 @contextmanager
 def cluster(kind: str, spark: Spark, work: Path, worker_delays_s: tuple[float, ...] = ()) -> Iterator[str]:
     """Have a cluster for the length of a `with`; gives the master's URL.
 
-    The standalone one has a worker of one core on each of two loopback addresses; `worker_delays_s` hold workers back.
+    The standalone ones have a worker on each of two loopback addresses; `worker_delays_s` hold workers back.
     """
-    if kind != "standalone":
+    if kind in MASTERS:
         yield MASTERS[kind]
         return
     master = f"spark://{LOOPBACK}:{MASTER_PORT}"
@@ -87,7 +125,8 @@ def cluster(kind: str, spark: Spark, work: Path, worker_delays_s: tuple[float, .
         stack.enter_context(_program([*start, "--webui-port", str(MASTER_PORT + 1)], spark, work, LOOPBACK, 0))
         _wait_for_master(0)
         for at, host in enumerate(WORKER_HOSTS):
-            worker = ["org.apache.spark.deploy.worker.Worker", "--host", host, "--cores", "1", "--memory", "2g"]
+            worker = ["org.apache.spark.deploy.worker.Worker", "--host", host, "--cores", STANDALONE_CORES[kind]]
+            worker += ["--memory", "2g"]
             delay = worker_delays_s[at] if at < len(worker_delays_s) else 0
             stack.enter_context(_program([*worker, master], spark, work, host, delay))
         _wait_for_master(0 if worker_delays_s else len(WORKER_HOSTS))

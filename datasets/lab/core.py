@@ -23,6 +23,7 @@ CLUSTERS = (
     "cluster-2x1",
     "cluster-1x2",
     "standalone",
+    "standalone-2x2",
     "cluster-2x1-large",
     "cluster-3x1",
     "cluster-2x2",
@@ -82,7 +83,8 @@ class Treatment:
     adaptive: bool | None = None
     actions: list[Action] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
-    fails: bool = False
+    # Whether the application ends with an error; None where it may.
+    fails: bool | None = False
 
 
 @dataclass(frozen=True)

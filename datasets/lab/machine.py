@@ -41,11 +41,15 @@ class Usage:
 
 
 def wait_until_idle() -> dict[str, Any]:
-    """Wait until nothing else runs for a second; says how idle it was, and the load average."""
+    """Wait until nothing else runs for a second; says how idle it was, and the load average. Does not wait for ever."""
     end = time.monotonic() + PATIENCE_S
     while True:
         before = Usage.now()
         time.sleep(SAMPLE_S)
         idle = Usage.now().since(before)["idle_share"]
-        if idle >= IDLE_SHARE or time.monotonic() > end:
+        if idle >= IDLE_SHARE:
             return {"idle_share_before": idle, "load_average_before": round(os.getloadavg()[0], 2)}
+        if time.monotonic() > end:
+            raise RuntimeError(
+                f"the machine was only {idle:.0%} idle for {PATIENCE_S:.0f} s: something else runs on it"
+            )

@@ -142,19 +142,31 @@ class Kill(Background):
                 pass
 
 
+# Uses a CPU for a share of each tenth of a second, for as long as the recorder lives.
+BUSY = """
+import os, sys, time
+share, parent = float(sys.argv[1]), os.getppid()
+while os.getppid() == parent:
+    begin = time.monotonic()
+    while time.monotonic() < begin + 0.1 * share:
+        pass
+    time.sleep(max(begin + 0.1 - time.monotonic(), 0))
+"""
+
+
 class Busy:
     """Processes that do nothing but use CPU."""
 
-    def __init__(self, processes: int) -> None:
-        """So many of them."""
-        self.count = processes
+    def __init__(self, processes: int, share: float = 1.0) -> None:
+        """So many of them, each for a share of the time."""
+        self.count, self.share = processes, share
         self.processes: list[subprocess.Popen[bytes]] = []
 
     def start(self, run: Running) -> None:
-        """Start them."""
+        """Start them, each in a session of its own: the scheduler deals CPU out by sessions."""
         del run
-        loop = [sys.executable, "-c", "while True: pass"]
-        self.processes = [subprocess.Popen(loop) for _ in range(self.count)]
+        loop = [sys.executable, "-c", BUSY, str(self.share)]
+        self.processes = [subprocess.Popen(loop, start_new_session=True) for _ in range(self.count)]
 
     def stop(self) -> dict[str, Any]:
         """End them, and say how much CPU they had."""
@@ -165,7 +177,7 @@ class Busy:
             used += (int(fields[11]) + int(fields[12])) / ticks
             process.kill()
             process.wait()
-        return {"processes": self.count, "cpu_s": round(used, 2)}
+        return {"processes": self.count, "share": self.share, "cpu_s": round(used, 2)}
 
 
 def compiled(source: str, work: Path) -> Path:

@@ -47,7 +47,11 @@ BASE_CONF: Conf = {
     "spark.executor.memory": "1g",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
+    # Megabytes take the place of the gigabytes that Spark's defaults are made for: four to eight tasks a stage.
     "spark.sql.shuffle.partitions": "8",
+    "spark.sql.files.minPartitionNum": "8",
+    "spark.sql.adaptive.coalescePartitions.parallelismFirst": "false",
+    "spark.sql.adaptive.advisoryPartitionSizeInBytes": "1m",
     "spark.sql.warehouse.dir": "warehouse",
     "spark.log.level": "ERROR",
 }
@@ -72,7 +76,7 @@ def treatment_of(spec: Spec) -> Treatment:
         whole.cluster = part.cluster or whole.cluster
         whole.dynamic = whole.dynamic if part.dynamic is None else part.dynamic
         whole.adaptive = whole.adaptive if part.adaptive is None else part.adaptive
-        whole.fails = whole.fails or part.fails
+        whole.fails = None if None in (whole.fails, part.fails) else whole.fails or part.fails
     assert whole.cluster in CLUSTERS
     return whole
 
@@ -117,8 +121,9 @@ def submit(running: Running, treatment: Treatment, spark: Spark, master: str, jo
     """Run spark-submit; gives its exit status, or -1 when it took too long and was ended."""
     spec, work = running.spec, running.work
     conf = conf_of(spec, treatment, work / "events")
-    key = "spark.executor.extraJavaOptions"
-    conf[key] = f"-Dlab.run={spec.name} {conf.get(key, '')}".strip()
+    for process, own in (("driver", ""), ("executor", f"-Dlab.run={spec.name}")):
+        key = f"spark.{process}.extraJavaOptions"
+        conf[key] = " ".join(filter(None, (own, spark.java_options, conf.get(key))))
     options = [part for key, value in conf.items() for part in ("--conf", f"{key}={value}")]
     command = [str(spark.home / "bin" / "spark-submit"), "--master", master, *options, str(HERE / "job.py"), str(job)]
     environment = spark.environment(work) | treatment.environment
@@ -153,7 +158,7 @@ def record(spec: Spec, logs_to: Path = LOGS, more: Treatment | None = None) -> d
     if more:
         treatment.knobs |= more.knobs
         treatment.conf |= more.conf
-        treatment.fails = treatment.fails and not more.knobs
+        treatment.fails = None if treatment.fails else treatment.fails
     workload = WORKLOADS[spec.family]
     knobs = dict(workload.knobs) | treatment.knobs
     data = data_of(spec, knobs)
@@ -192,7 +197,7 @@ def record(spec: Spec, logs_to: Path = LOGS, more: Treatment | None = None) -> d
     facts = json.loads(facts_path.read_text()) if facts_path.exists() else {"steps": []}
     events, _ = eventlog.events(logs[0])
     evidence = Evidence(spec, knobs, events, facts, done, status, wall_s)
-    if (status != 0) != treatment.fails:
+    if treatment.fails is not None and (status != 0) != treatment.fails:
         raise RuntimeError(f"exit status {status}; see {work / 'spark.log'}")
     logs_to.mkdir(parents=True, exist_ok=True)
     log = logs_to / f"{spec.name}.zstd"
@@ -259,6 +264,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="RUN", help="record these again; default: all that are missing")
     parser.add_argument("--minutes", type=float, help="begin no run after this many minutes")
     parser.add_argument("--list", action="store_true", help="only list the plan")
+    parser.add_argument("--again", action="store_true", help="record the runs named once more and only compare")
     parser.add_argument("--keep", action="store_true", help="keep each run's working folder")
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(PLAN):
@@ -267,6 +273,8 @@ def main() -> None:
     if arguments.list:
         print(*PLAN, sep="\n")
         return
+    if arguments.again:
+        raise SystemExit(max(map(differences, names), default=0))
     end = time.monotonic() + 60 * (arguments.minutes or float("inf"))
     for at, name in enumerate(names):
         if time.monotonic() > end:
@@ -283,6 +291,24 @@ def main() -> None:
         if not arguments.keep and "failed" not in result:
             shutil.rmtree(WORK / "runs" / name, ignore_errors=True)
         print(summary(at + 1, len(names), name, result), flush=True)
+
+
+# What two recordings of one run have in common; times and sizes of logs differ.
+SAME = ("family", "seed", "spark", "cluster", "adaptive", "dynamic", "knobs", "conf", "data_sha256", "steps")
+
+
+def differences(name: str) -> int:
+    """Record a run once more, beside the set, and say how data and labels differ from those recorded; 1 if they do."""
+    old = json.loads((RECORDS / f"{name}.json").read_text())
+    spec = PLAN[name]
+    new = {"family": spec.family, "seed": spec.seed, "spark": spec.spark, **record(spec, WORK / "again")}
+    wrong = [key for key in SAME if old[key] != new[key]]
+    for before, after in zip(old["labels"], new["labels"], strict=True):
+        wrong += [
+            f"{before['problem']}: {key}" for key in ("strength", "took", "subjects") if before[key] != after[key]
+        ]
+    print(f"{name}: {'differs in ' + ', '.join(wrong) if wrong else 'the same data and labels'}", flush=True)
+    return int(bool(wrong))
 
 
 def summary(at: int, count: int, name: str, result: dict[str, Any]) -> str:

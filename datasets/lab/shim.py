@@ -4,11 +4,14 @@ What has to be inside of a JVM comes there by environment variables (LD_PRELOAD,
 of a local cluster inherit, so that the settings in the event log stay those of an ordinary run.
 """
 
+import os
 import re
+import signal
 import struct
 import subprocess
-import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -168,17 +171,15 @@ class GcLogs:
 class Neighbours(Busy):
     """Busy processes; and how long the run's own threads were ready to run and had no CPU."""
 
-    def __init__(self, processes: int, nice: int) -> None:
-        """So many, that nice."""
-        super().__init__(processes)
-        self.nice = nice
+    def __init__(self, processes: int, share: float) -> None:
+        """So many, each for a share of the time."""
+        super().__init__(processes, share)
         self.waiting = Waiting()
 
     def start(self, run: Running) -> None:
         """Start them, and the watch."""
         self.waiting.start(run)
-        loop = ["nice", "-n", str(self.nice), sys.executable, "-c", "while True: pass"]
-        self.processes = [subprocess.Popen(loop) for _ in range(self.count)]
+        super().start(run)
 
     def stop(self) -> dict[str, Any]:
         """End them."""
@@ -207,6 +208,16 @@ class Waiting(Background):
         }
 
 
+@contextmanager
+def standing_still(pid: int) -> Iterator[None]:
+    """Have a process stand still for the length of a `with`."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
 class HaltDriver(InTurns):
     """The driver's JVM stands still for a share of the time, from the first step on."""
 
@@ -221,7 +232,10 @@ class HaltDriver(InTurns):
 
 
 class LoseShuffle(Background):
-    """Deletes the files of a finished shuffle from one executor's local folder, and again when they were made anew."""
+    """Deletes one executor's files of a shuffle before they are read, and again when they were made anew.
+
+    The driver's JVM stands still meanwhile, so that nothing is read before it is gone.
+    """
 
     STILL_S = 0.4
     NAME = re.compile(r"shuffle_(\d+)_(\d+)_\d+\.index")
@@ -238,22 +252,24 @@ class LoseShuffle(Background):
         if not self.step(run, self.at_step):
             return
         old = set(self.look(run))
+        driver = driver_of(run)
         shuffle: int | None = None
-        known = 0
-        changed = time.monotonic()
-        while not self.over.wait(POLL_S / 2) and self.done["rounds"] < self.rounds:
+        while driver and not self.over.wait(POLL_S / 5) and self.done["rounds"] < self.rounds:
             for found in set(self.look(run)) - old:
                 self.seen.setdefault(found, set())
             if shuffle is None and self.seen:
                 shuffle = min(self.seen)
-            if shuffle is None:
-                continue
-            count = len(self.names(run, shuffle))
-            if count != known:
+            if shuffle is not None and self.fresh(run, shuffle):
+                with standing_still(driver):
+                    self.wait_until_still(run, shuffle)
+                    self.delete(run, shuffle)
+
+    def wait_until_still(self, run: Running, shuffle: int) -> None:
+        """Wait until the tasks that run have written what they write."""
+        known, changed = 0, time.monotonic()
+        while time.monotonic() - changed < self.STILL_S and not self.over.wait(POLL_S / 2):
+            if (count := len(self.names(run, shuffle))) != known:
                 known, changed = count, time.monotonic()
-            elif time.monotonic() - changed >= self.STILL_S and self.fresh(run, shuffle):
-                self.delete(run, shuffle)
-                known = 0
 
     def look(self, run: Running) -> list[int]:
         """Give the shuffles of which there are files."""

@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use emberscope::Problem;
 
 /// Finds what is wrong with Apache Spark runs, what it costs them, and what to change.
 #[derive(Debug, Parser)]
@@ -30,6 +31,7 @@ pub(crate) enum Command {
     #[cfg(feature = "tables")]
     Extract(Extract),
     Evaluate(Evaluate),
+    Calibrate(Calibrate),
     /// Explains a rule: what it looks for, its thresholds, what to do; without a name lists them all
     #[command(after_help = "Examples:
   emberscope rule
@@ -173,6 +175,28 @@ pub(crate) struct Extract {
 Labels are one JSON object a line: {\"run\", \"log\" (relative to the file), \"family\", \"split\", \"problems\": [{\"problem\",
 \"strength\": 1 to 4, \"subjects\"}], \"did_not_take\": [problem]}. Strength 1 is on the curve and counts neither way.")]
 pub(crate) struct Evaluate {
+    #[command(flatten)]
+    pub(crate) labelled: Labelled,
+}
+
+/// Shows what every value of a rule's thresholds would find on labelled runs: the curves that thresholds are set from
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "Examples:
+  emberscope calibrate --labels datasets/lab/labels.jsonl --split training
+  emberscope calibrate --labels labels.jsonl --only data-skew,gc-pressure
+
+One threshold is moved at a time, from 0 to 8 times its value. Labels are as for `emberscope evaluate`.")]
+pub(crate) struct Calibrate {
+    #[command(flatten)]
+    pub(crate) labelled: Labelled,
+    /// Only the thresholds of these problems' rules, separated by commas
+    #[arg(long, value_name = "PROBLEM,...", value_delimiter = ',', value_parser = emberscope::problem)]
+    pub(crate) only: Vec<Problem>,
+}
+
+/// Which labelled runs are looked at, and how.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Labelled {
     /// The labels, one JSON object a line; their logs lie beside the file
     #[arg(long, value_name = "FILE")]
     pub(crate) labels: PathBuf,

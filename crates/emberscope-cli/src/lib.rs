@@ -64,6 +64,7 @@ fn command(
         #[cfg(feature = "tables")]
         Command::Extract(args) => extract::extract(&args, out, err, environment),
         Command::Evaluate(args) => evaluate::evaluate(&args, out, &environment),
+        Command::Calibrate(args) => evaluate::calibrate(&args, out, &environment),
         Command::Rule { name } => explain::rule(name.as_deref(), out, &environment),
         Command::Feature { name } => explain::feature(name.as_deref(), out, &environment),
         Command::Problem { name } => explain::problem(name.as_deref(), out, &environment),

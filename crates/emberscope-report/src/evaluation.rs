@@ -1,6 +1,6 @@
 //! How good the findings are, as text.
 
-use emberscope::evaluate::{Evaluation, Found, ProblemFigures};
+use emberscope::evaluate::{Calibration, Evaluation, Found, Point, ProblemFigures, ThresholdCurve};
 
 use crate::wrap::wrap;
 
@@ -18,12 +18,9 @@ pub fn evaluation(evaluation: &Evaluation, width: usize) -> String {
         evaluation.at.name(),
         evaluation.macro_f1.map_or_else(|| "-".to_owned(), |f1| format!("{f1:.3}")),
     );
-    out += &format!(
-        "{:<21} {:>7} {:>7} {:>7} {:>7} {:>6} {:>6} {:>6} {:>9} {:>6} {:>6}\n",
-        "problem", "1", "2", "3", "4", "right", "alarms", "missed", "precision", "recall", "F1"
-    );
-    for problem in &evaluation.problems {
-        out += &row(problem);
+    out += &heading();
+    for figures in &evaluation.problems {
+        out += &row(figures.problem.name(), figures);
     }
     let mut list = |heading: &str, lines: Vec<String>| {
         if lines.is_empty() {
@@ -65,21 +62,67 @@ pub fn evaluation(evaluation: &Evaluation, width: usize) -> String {
     out
 }
 
-fn row(problem: &ProblemFigures) -> String {
+/// The curves of thresholds: for each rule what it finds now, for each threshold what it would find by its value. Values
+/// with the same figures are one row; `>` marks the row of the value that holds.
+pub fn calibration(calibration: &Calibration) -> String {
+    let mut out = format!(
+        "{} runs. Counted: findings of severity {} and above, labels of strength 2 to 4; one threshold is moved at a time\n",
+        calibration.runs,
+        calibration.at.name(),
+    );
+    for rule in &calibration.rules {
+        out += &format!("\n{}", heading());
+        out += &row(rule.problem.name(), &rule.now);
+        for curve in &rule.thresholds {
+            out += &format!("  {} = {} {}\n", curve.name, curve.value, curve.unit.symbol());
+            out += &rows(curve);
+        }
+    }
+    for log in &calibration.unreadable {
+        out += &format!("\n{log}\n");
+    }
+    out
+}
+
+/// The rows of a curve; nothing but a remark where the threshold decides nothing in these runs.
+fn rows(curve: &ThresholdCurve) -> String {
+    let alike: Vec<&[Point]> = curve.points.chunk_by(|a, b| a.figures == b.figures).collect();
+    if let ([_], Some(first), Some(last)) = (alike.as_slice(), curve.points.first(), curve.points.last()) {
+        return format!("    decides nothing from {} to {}\n", first.value, last.value);
+    }
+    let name = |points: &[Point]| {
+        let values: Vec<String> = points.iter().map(|point| point.value.to_string()).collect();
+        let holds = points.iter().any(|point| point.value.total_cmp(&curve.value).is_eq());
+        let range = match values.as_slice() {
+            [first, .., last] => format!("{first} to {last}"),
+            _ => values.concat(),
+        };
+        format!("  {} {range}", if holds { ">" } else { " " })
+    };
+    alike.into_iter().filter_map(|points| Some(row(&name(points), &points.first()?.figures))).collect()
+}
+
+fn heading() -> String {
+    format!(
+        "{:<24} {:>7} {:>7} {:>7} {:>7} {:>6} {:>6} {:>6} {:>9} {:>6} {:>6}\n",
+        "problem", "1", "2", "3", "4", "right", "alarms", "missed", "precision", "recall", "F1"
+    )
+}
+
+fn row(name: &str, figures: &ProblemFigures) -> String {
     let found = |found: &Found| {
         if found.labelled == 0 { "-".to_owned() } else { format!("{}/{}", found.found, found.labelled) }
     };
-    let curve: Vec<String> = problem.by_strength.iter().map(|at| format!("{:>7}", found(at))).collect();
+    let curve: Vec<String> = figures.by_strength.iter().map(|at| format!("{:>7}", found(at))).collect();
     format!(
-        "{:<21} {} {:>6} {:>6} {:>6} {:>9} {:>6} {:>6}\n",
-        problem.problem.name(),
+        "{name:<24} {} {:>6} {:>6} {:>6} {:>9} {:>6} {:>6}\n",
         curve.join(" "),
-        problem.true_positives,
-        problem.false_positives,
-        problem.false_negatives,
-        share(problem.precision),
-        share(problem.recall),
-        problem.f1.map_or_else(|| "-".to_owned(), |f1| format!("{f1:.2}")),
+        figures.true_positives,
+        figures.false_positives,
+        figures.false_negatives,
+        share(figures.precision),
+        share(figures.recall),
+        figures.f1.map_or_else(|| "-".to_owned(), |f1| format!("{f1:.2}")),
     )
 }
 

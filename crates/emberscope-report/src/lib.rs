@@ -15,7 +15,7 @@ mod text;
 mod wrap;
 
 pub use escape::for_terminal;
-pub use evaluation::evaluation;
+pub use evaluation::{calibration, evaluation};
 pub use json::json;
 pub use markdown::markdown;
 pub use text::{TextOptions, text};

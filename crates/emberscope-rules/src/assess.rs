@@ -70,19 +70,34 @@ pub struct Assessment {
 
 /// Runs every enabled rule over a run.
 pub fn assess(run: &Run, features: &Features, config: &DetectorConfig) -> Assessment {
+    tell(run, features, outcomes(run, features, config))
+}
+
+/// What each enabled rule says of a run by itself, in the order of [`RULES`].
+pub fn outcomes(run: &Run, features: &Features, config: &DetectorConfig) -> Vec<(Problem, Outcome)> {
     let settings = Settings::of_run(run);
     let none = BTreeMap::new();
+    let enabled = RULES.iter().filter(|rule| config.enabled(rule.problem));
+    enabled
+        .map(|rule| {
+            let overrides = config.thresholds.get(&rule.problem).unwrap_or(&none);
+            (rule.problem, (rule.check)(&Context::new(run, features, &settings, overrides)))
+        })
+        .collect()
+}
+
+/// Tells together what the rules said one by one: consequences with their cause, severities, ranks.
+pub fn tell(run: &Run, features: &Features, outcomes: Vec<(Problem, Outcome)>) -> Assessment {
     let mut assessment = Assessment::default();
-    for rule in RULES.iter().filter(|rule| config.enabled(rule.problem)) {
-        let overrides = config.thresholds.get(&rule.problem).unwrap_or(&none);
-        match (rule.check)(&Context::new(run, features, &settings, overrides)) {
+    for (problem, outcome) in outcomes {
+        match outcome {
             Outcome::Clear => {}
             Outcome::Skipped { missing } => {
-                assessment.skipped.push(Skipped { detector: rule.problem.name().to_owned(), missing });
+                assessment.skipped.push(Skipped { detector: problem.name().to_owned(), missing });
             }
             Outcome::Found(findings) => assessment.findings.extend(findings.into_iter().map(|mut finding| {
                 for advice in &mut finding.advice {
-                    advice.more = format!("emberscope rule {}", rule.problem);
+                    advice.more = format!("emberscope rule {problem}");
                 }
                 finding
             })),

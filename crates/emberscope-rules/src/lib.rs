@@ -23,7 +23,7 @@ mod testing;
 mod testing_failures;
 pub mod words;
 
-pub use assess::{Assessment, DetectorConfig, Skipped, assess, rank};
+pub use assess::{Assessment, DetectorConfig, Skipped, assess, outcomes, rank, tell};
 pub use audit::{ConfigurationNote, audit};
 pub use finding::{Advice, Consequence, Detector, Evidence, Finding, Harm, Savings, Severity, Subject, Value};
 pub use problem::Problem;

@@ -31,7 +31,10 @@ SKEW_STEPS: dict[str, tuple[str, ...]] = {
     "graph_rank": ("links",),
 }
 # The other sides of these joins are too large to be broadcast, with or without the skew.
-SKEW_KNOBS: dict[str, Knobs] = {"star_join": {"customers": 800_000}, "tpch_joins": {"customers": 800_000}}
+SKEW_KNOBS: dict[str, Knobs] = {
+    "star_join": {"customers": 800_000, "rows": 4_000_000},
+    "tpch_joins": {"customers": 800_000, "rows": 2_400_000},
+}
 
 
 def skew(spec: Spec, strength: int) -> Treatment:
@@ -110,14 +113,14 @@ COPIES: dict[str, dict[int, Knobs]] = {
     "star_join": {
         1: {"customer_copies": 2},
         2: {"customer_copies": 3, "customers": 30_000},
-        3: {"customer_copies": 6, "customers": 15_000, "rows": 2_000_000},
-        4: {"customer_copies": 12, "customers": 8_000, "rows": 1_500_000},
+        3: {"customer_copies": 5, "customers": 15_000, "rows": 1_300_000},
+        4: {"customer_copies": 9, "customers": 8_000, "rows": 900_000},
     },
     "tpch_joins": {
         1: {"customer_copies": 2, "customers": 20_000},
         2: {"customer_copies": 3, "customers": 14_000},
         3: {"customer_copies": 5, "customers": 8_000},
-        4: {"customer_copies": 9, "customers": 5_000, "rows": 1_500_000},
+        4: {"customer_copies": 8, "customers": 5_000, "rows": 1_000_000},
     },
     "merge_upsert": {1: {"copies": 2}, 2: {"copies": 3}, 3: {"copies": 6}, 4: {"copies": 12}},
 }
@@ -146,10 +149,10 @@ def explosion_took(evidence: Evidence, strength: int) -> Verdict:
 
 # Rows that come each second, rounds of hashing over each, and for how many seconds they come.
 LAG_KNOBS: dict[int, Knobs] = {
-    1: {"rows_per_second": 20_000, "work": 500, "seconds": 12},
-    2: {"rows_per_second": 25_000, "work": 900, "seconds": 10},
-    3: {"rows_per_second": 30_000, "work": 1_500, "seconds": 8},
-    4: {"rows_per_second": 40_000, "work": 3_000, "seconds": 6},
+    1: {"rows_per_second": 20_000, "work": 1_000, "seconds": 12},
+    2: {"rows_per_second": 25_000, "work": 1_200, "seconds": 10},
+    3: {"rows_per_second": 30_000, "work": 1_500, "seconds": 9},
+    4: {"rows_per_second": 40_000, "work": 1_700, "seconds": 7},
 }
 
 

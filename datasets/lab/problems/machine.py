@@ -20,11 +20,11 @@ NOT_BROUGHT_ABOUT = {
 }
 
 HALTED_SHARES = {1: 0.1, 2: 0.25, 3: 0.5, 4: 0.75}
-# Processes and how nice they are: one that yields takes a few percent only.
-NEIGHBOURS = {1: (1, 15), 2: (1, 8), 3: (1, 3), 4: (2, 3)}
+# Processes, and the share of the time for which each wants a CPU.
+NEIGHBOURS = {1: (1, 0.25), 2: (1, 0.8), 3: (2, 0.8), 4: (3, 1.0)}
 DISK_MB_S = {1: 300.0, 2: 90.0, 3: 35.0, 4: 15.0}
-NETWORK_MB_S_AND_CALL_MS = {1: (100.0, 1.0), 2: (25.0, 6.0), 3: (8.0, 20.0), 4: (3.0, 60.0)}
-LOCK_PASSES = {1: 2, 2: 6, 3: 16, 4: 50}
+NETWORK_MB_S_AND_CALL_MS = {1: (60.0, 3.0), 2: (25.0, 6.0), 3: (8.0, 20.0), 4: (3.0, 60.0)}
+LOCK_PASSES = {1: 2, 2: 5, 3: 10, 4: 22}
 # A share of its kind that says where an effect is.
 SUBJECT_SHARE = 0.1
 

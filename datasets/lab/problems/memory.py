@@ -1,6 +1,6 @@
 """Problems of memory: too little of it for the work, or far too much."""
 
-from datasets.lab.core import RUN_SUBJECT, Conf, Evidence, Problem, Spec, Treatment, Verdict, metric
+from datasets.lab.core import RUN_SUBJECT, Conf, Evidence, Knobs, Problem, Spec, Treatment, Verdict, metric
 from datasets.lab.problems._executors import (
     LONG,
     executor_subject,
@@ -20,10 +20,16 @@ NEAR = {1: 0.6, 2: 0.7, 3: 0.78, 4: 0.85}
 # Share of the heap that a library's cache of small objects holds, and how much of it is replaced each second.
 PRESSURE = {1: (0.2, 3.0), 2: (0.3, 12.0), 3: (0.4, 30.0), 4: (0.45, 60.0)}
 # Executors whose ids are smaller run out of memory.
-DYING = {1: 1, 2: 2, 3: 3, 4: 1_000}
+DYING = {1: 1, 2: 2, 3: 3, 4: 4}
 # Share of the heap (without Spark's reserve) for execution and storage.
-FRACTIONS = {1: 0.3, 2: 0.15, 3: 0.08, 4: 0.04}
+FRACTIONS = {1: 0.17, 2: 0.11, 3: 0.07, 4: 0.04}
 SPILL_CONF: dict[str, Conf] = {"star_join": {"spark.sql.autoBroadcastJoinThreshold": "-1"}}
+# Enough for a partition of a quarter not to fit.
+SPILL_KNOBS: dict[str, Knobs] = {
+    "window_sessions": {"rows": 2_400_000},
+    "time_series": {"rows": 3_000_000},
+    "cube_report": {"rows": 800_000},
+}
 
 
 def unused(spec: Spec, strength: int) -> Treatment:
@@ -96,7 +102,7 @@ def dying(spec: Spec, strength: int) -> Treatment:
         cluster="cluster-2x1",
         conf={"spark.executor.memory": "512m"},
         environment=environment,
-        fails=strength == 4,
+        fails=None if strength == 4 else False,
     )
 
 
@@ -129,7 +135,8 @@ def spill(spec: Spec, strength: int) -> Treatment:
         "spark.sql.shuffle.partitions": "4",
         "spark.sql.adaptive.coalescePartitions.enabled": "false",
     }
-    return Treatment(cluster="cluster-2x1", conf=conf | SPILL_CONF.get(spec.family, {}))
+    conf |= SPILL_CONF.get(spec.family, {})
+    return Treatment(cluster="cluster-2x1", conf=conf, knobs=dict(SPILL_KNOBS.get(spec.family, {})))
 
 
 def spill_took(evidence: Evidence, strength: int) -> Verdict:

@@ -23,7 +23,7 @@ ONE_READER: Conf = {
 ONE_REDUCER: Conf = {"spark.sql.shuffle.partitions": "1"}
 FEW_KNOBS: dict[str, dict[int, Knobs]] = {
     "star_join": {1: {"rows": 1_500_000}, 2: {}, 3: {"rows": 2_000_000}, 4: {"rows": 4_000_000}},
-    "time_series": {1: {"rows": 700_000}, 2: {"rows": 1_500_000}, 3: {"rows": 1_500_000}, 4: {"rows": 2_500_000}},
+    "time_series": {1: {"rows": 450_000}, 2: {"rows": 900_000}, 3: {"rows": 1_600_000}, 4: {"rows": 3_500_000}},
     "tpch_joins": {1: {"rows": 1_000_000}, 2: {"rows": 2_000_000}, 3: {"rows": 2_000_000}, 4: {"rows": 3_000_000}},
     "merge_upsert": {
         1: {"rows": 800_000, "changes": 300_000},
@@ -115,7 +115,7 @@ MISSED_KNOBS: dict[str, dict[int, Knobs]] = {
         4: {"rows": 5_000_000, "customers": 5_000},
     },
     "components": {
-        1: {"broadcast": "shuffle", "iterations": 1},
+        1: {"broadcast": "shuffle", "iterations": 2},
         2: {"broadcast": "shuffle", "iterations": 3},
         3: {"broadcast": "shuffle", "iterations": 5, "pairs": 1_200_000},
         4: {"broadcast": "shuffle", "iterations": 7, "pairs": 2_000_000},
@@ -164,9 +164,9 @@ def _shuffled_bytes(node: _sql.Node) -> int:
 
 LARGE_KNOBS: dict[str, dict[int, Knobs]] = {
     "star_join": {
-        1: {"customers": 150_000},
-        2: {"customers": 400_000},
-        3: {"customers": 1_000_000},
+        1: {"customers": 300_000},
+        2: {"customers": 600_000},
+        3: {"customers": 1_200_000},
         4: {"customers": 2_200_000, "rows": 2_000_000},
     },
     "components": {
@@ -217,7 +217,7 @@ def large_broadcast_took(evidence: Evidence, strength: int) -> Verdict:
 
 # Shares of the heap for execution and storage together, on one local executor of 1 GB.
 MEMORY_FRACTIONS: dict[str, dict[int, str]] = {
-    "kmeans": {1: "0.08", 2: "0.06", 3: "0.04", 4: "0.015"},
+    "kmeans": {1: "0.027", 2: "0.022", 3: "0.016", 4: "0.008"},
     "rdd_pipeline": {1: "0.03", 2: "0.022", 3: "0.015", 4: "0.008"},
     "cube_report": {1: "0.12", 2: "0.1", 3: "0.075", 4: "0.05"},
     "graph_rank": {1: "0.05", 2: "0.04", 3: "0.03", 4: "0.02"},

@@ -78,7 +78,7 @@ def _failed_jobs(evidence: Evidence) -> list[int]:
     return [int(job["Job ID"]) for job in evidence.named("JobEnd") if job["Job Result"]["Result"] != "JobSucceeded"]
 
 
-LOST_S = {1: 0.0, 3: 4.0, 4: 8.0}
+LOST_S = {1: 0.0, 3: 2.5, 4: 5.0}
 
 
 def job_failure(spec: Spec, strength: int) -> Treatment:

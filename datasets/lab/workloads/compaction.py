@@ -55,9 +55,9 @@ def run(job: Any) -> None:
 WORKLOAD = Workload(
     name="compaction",
     about="Parquet files read and written again in fewer files (SQL/DataFrame, ingest)",
-    knobs=HEALTHY | {"rows": 1_650_000, "files": 12, "write_files": 6},
+    knobs=HEALTHY | {"rows": 2_000_000, "files": 12, "write_files": 6},
     data_knobs=("rows", "files"),
     make_data=make_data,
     run=run,
-    conf={"spark.sql.files.maxPartitionBytes": "16m", "spark.sql.adaptive.advisoryPartitionSizeInBytes": "16m"},
+    conf={"spark.sql.files.maxPartitionBytes": "16m"},
 )

@@ -87,5 +87,5 @@ WORKLOAD = Workload(
     data_knobs=("rows", "files"),
     make_data=make_data,
     run=run,
-    conf={"spark.sql.files.maxPartitionBytes": "16m", "spark.sql.adaptive.advisoryPartitionSizeInBytes": "16m"},
+    conf={"spark.sql.files.maxPartitionBytes": "16m"},
 )

@@ -81,9 +81,9 @@ def run(job: Any) -> None:
 WORKLOAD = Workload(
     name="feature_table",
     about="wide aggregates and a pivot for each customer, a small result to pandas (SQL/DataFrame)",
-    knobs=HEALTHY | {"rows": 1_380_000, "customers": 60_000, "hot_share": 0.0, "files": 8},
+    knobs=HEALTHY | {"rows": 1_800_000, "customers": 60_000, "hot_share": 0.0, "files": 8},
     data_knobs=("rows", "customers", "hot_share", "files"),
     make_data=make_data,
     run=run,
-    conf={"spark.sql.files.maxPartitionBytes": "16m", "spark.sql.adaptive.advisoryPartitionSizeInBytes": "4m"},
+    conf={"spark.sql.files.maxPartitionBytes": "16m"},
 )

@@ -128,7 +128,7 @@ def run(job: Any) -> None:
 WORKLOAD = Workload(
     name="rdd_words",
     about="word counts and top words by group with RDDs (Python RDD)",
-    knobs=HEALTHY | {"lines": 250_000, "files": 8},
+    knobs=HEALTHY | {"lines": 420_000, "files": 8},
     data_knobs=("lines", "files"),
     make_data=make_data,
     run=run,

@@ -82,9 +82,9 @@ def run(job: Any) -> None:
 WORKLOAD = Workload(
     name="time_series",
     about="resampling, rolling aggregates and an as-of join by device (SQL/DataFrame, windowing)",
-    knobs=HEALTHY | {"rows": 1_100_000, "devices": 400, "hot_share": 0.0, "files": 8},
+    knobs=HEALTHY | {"rows": 1_600_000, "devices": 400, "hot_share": 0.0, "files": 8},
     data_knobs=("rows", "devices", "hot_share", "files"),
     make_data=make_data,
     run=run,
-    conf={"spark.sql.files.maxPartitionBytes": "16m", "spark.sql.adaptive.advisoryPartitionSizeInBytes": "4m"},
+    conf={"spark.sql.files.maxPartitionBytes": "16m"},
 )

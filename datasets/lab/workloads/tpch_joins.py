@@ -138,5 +138,5 @@ WORKLOAD = Workload(
     data_knobs=("rows", "files", "customers", "hot_share", "customer_copies"),
     make_data=make_data,
     run=run,
-    conf={"spark.sql.files.maxPartitionBytes": "32m", "spark.sql.adaptive.advisoryPartitionSizeInBytes": "16m"},
+    conf={"spark.sql.files.maxPartitionBytes": "32m"},
 )

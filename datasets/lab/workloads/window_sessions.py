@@ -88,5 +88,5 @@ WORKLOAD = Workload(
     data_knobs=("rows", "hot_share", "files"),
     make_data=make_data,
     run=run,
-    conf={"spark.sql.files.maxPartitionBytes": "16m", "spark.sql.adaptive.advisoryPartitionSizeInBytes": "4m"},
+    conf={"spark.sql.files.maxPartitionBytes": "16m"},
 )

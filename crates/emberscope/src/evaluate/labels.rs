@@ -26,6 +26,13 @@ pub struct LabelledRun {
     pub unsure: BTreeSet<Problem>,
 }
 
+impl LabelledRun {
+    /// Whether nothing was brought about in it, with or without effect.
+    pub fn healthy(&self) -> bool {
+        self.problems.is_empty() && self.unsure.is_empty()
+    }
+}
+
 /// A problem that is there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Label {
@@ -96,18 +103,22 @@ fn severe() -> u8 {
 ///
 /// # Errors
 ///
-/// When the file cannot be read, or any line is wrong: no JSON, an unknown problem, a strength out of range, a run twice, a
-/// problem both there and not. Every wrong line is named.
+/// When the file cannot be read, or any line is wrong: no JSON, an unknown problem, a strength out of range, a run or a log
+/// twice, a problem both there and not. Every wrong line is named.
 pub fn read_labels(path: &Path) -> Result<Vec<LabelledRun>, LabelError> {
     let text = std::fs::read_to_string(path).map_err(|source| LabelError::Io { path: path.to_owned(), source })?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    let (mut runs, mut wrong, mut seen) = (Vec::new(), Vec::new(), BTreeMap::new());
+    let (mut runs, mut wrong) = (Vec::new(), Vec::new());
+    let (mut seen, mut logs) = (BTreeMap::new(), BTreeMap::new());
     for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let number = index + 1;
         match labelled(line, folder) {
             Ok(run) => {
                 if let Some(first) = seen.insert(run.run.clone(), number) {
                     wrong.push(format!("{}:{number}: run {:?} is in line {first} already", path.display(), run.run));
+                } else if let Some(first) = logs.insert(run.log.clone(), number) {
+                    let log = run.log.display();
+                    wrong.push(format!("{}:{number}: log {log} is in line {first} already", path.display()));
                 }
                 runs.push(run);
             }
@@ -181,10 +192,11 @@ mod tests {
 {"run":"d","log":"d"}
 {"run":"d","log":"d"}
 {"run":"e","log":"e","problems":[{"problem":"data-skew","strength":9}]}
-no json"#;
+no json
+{"run":"f","log":"d"}"#;
         let Err(LabelError::Lines { lines }) = read(text) else { panic!("wrong labels were read") };
         let numbers: Vec<_> = lines.iter().map(|line| line.split(':').nth(1).unwrap().to_owned()).collect();
-        assert_eq!(numbers, ["1", "2", "3", "5", "6", "7"]);
+        assert_eq!(numbers, ["1", "2", "3", "5", "6", "7", "8"]);
         assert!(lines[0].contains("data-skew"), "{}", lines[0]);
     }
 }

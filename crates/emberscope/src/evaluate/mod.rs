@@ -5,14 +5,16 @@
 //! curve and counts neither as a miss nor as an alarm: a rule has a floor below which it is silent on purpose. The same holds
 //! for what was brought about and had no effect.
 
+mod calibration;
 mod labels;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use emberscope_extract::sources::{DiscoverLimits, InputError, discover};
+use emberscope_extract::sources::{DiscoverLimits, InputError, RunInput, discover};
 use emberscope_rules::{Finding, Problem, RULES, Severity, Subject};
 use serde::Serialize;
 
+pub use calibration::{Calibration, Point, RuleCurve, ThresholdCurve, calibrate};
 pub use labels::{Label, LabelError, LabelSubject, LabelledRun, STRENGTHS, read_labels};
 
 use crate::batch::{BatchOptions, diagnose_all};
@@ -27,9 +29,9 @@ const COUNTED_STRENGTH: u8 = 2;
 pub struct Evaluation {
     /// Runs that were looked at.
     pub runs: u64,
-    /// Runs without a label.
+    /// Runs in which nothing was brought about.
     pub healthy_runs: u64,
-    /// Runs without a label and without a finding of severity warning or critical.
+    /// Those of them without a finding of severity warning or critical.
     pub healthy_runs_without_warning: u64,
     /// The least severity that counts as found.
     pub at: Severity,
@@ -124,17 +126,10 @@ pub fn evaluate(
     options: &BatchOptions<'_>,
 ) -> Result<Evaluation, InputError> {
     let mut counting = Counting { at, ..Counting::default() };
-    let (mut inputs, mut known) = (Vec::with_capacity(runs.len()), Vec::with_capacity(runs.len()));
-    for run in runs {
-        if let Some(input) = discover(&run.log, &DiscoverLimits::default())?.runs.into_iter().next() {
-            inputs.push(input);
-            known.push(run);
-        } else {
-            counting.unreadable.push(format!("{}: no event log", run.log.display()));
-        }
-    }
-    let mut truth = known.into_iter();
-    diagnose_all(&inputs, config, options, |input, result| {
+    let found = inputs(runs)?;
+    counting.unreadable = found.unreadable;
+    let mut truth = found.runs.into_iter();
+    diagnose_all(&found.logs, config, options, |input, result| {
         // Every run has one input, and they come in order.
         if let Some(run) = truth.next() {
             match result {
@@ -144,6 +139,71 @@ pub fn evaluate(
         }
     });
     Ok(counting.finish())
+}
+
+/// The inputs of labelled runs, one each and in their order.
+struct Inputs<'a> {
+    logs: Vec<RunInput>,
+    runs: Vec<&'a LabelledRun>,
+    unreadable: Vec<String>,
+}
+
+fn inputs(runs: &[LabelledRun]) -> Result<Inputs<'_>, InputError> {
+    let mut found = Inputs { logs: Vec::new(), runs: Vec::new(), unreadable: Vec::new() };
+    for run in runs {
+        if let Some(input) = discover(&run.log, &DiscoverLimits::default())?.runs.into_iter().next() {
+            found.logs.push(input);
+            found.runs.push(run);
+        } else {
+            found.unreadable.push(format!("{}: no event log", run.log.display()));
+        }
+    }
+    Ok(found)
+}
+
+/// What a run's findings say of one problem.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Told {
+    /// A finding names it, by itself or among its consequences.
+    named: bool,
+    /// It is a finding by itself.
+    own: bool,
+    /// A finding that names it points at a subject of the label.
+    pointed: bool,
+}
+
+impl Told {
+    fn of(problem: Problem, run: &LabelledRun, findings: &[&Finding]) -> Self {
+        let naming = || findings.iter().filter(|finding| problems(finding).any(|named| named == problem));
+        let labels = run.problems.get(&problem).map_or(&[][..], |label| &label.subjects);
+        Self {
+            named: naming().next().is_some(),
+            own: findings.iter().any(|finding| finding.problem == problem),
+            pointed: naming().any(|finding| points_at(finding, labels)),
+        }
+    }
+}
+
+impl Tally {
+    /// Counts one run; false alarms among them.
+    fn take(&mut self, problem: Problem, run: &LabelledRun, told: Told) {
+        let Some(label) = run.problems.get(&problem) else {
+            self.false_positives += u64::from(told.own && !run.unsure.contains(&problem));
+            return;
+        };
+        let found = u64::from(told.named);
+        let place = usize::from(label.strength.clamp(1, STRENGTHS) - 1);
+        self.by_strength[place].labelled += 1;
+        self.by_strength[place].found += found;
+        if told.named && !label.subjects.is_empty() {
+            self.with_subject.labelled += 1;
+            self.with_subject.found += u64::from(told.pointed);
+        }
+        if label.strength >= COUNTED_STRENGTH {
+            self.true_positives += found;
+            self.false_negatives += 1 - found;
+        }
+    }
 }
 
 struct Counting {
@@ -175,52 +235,33 @@ impl Default for Counting {
 impl Counting {
     fn take(&mut self, run: &LabelledRun, diagnosis: &Diagnosis) {
         self.runs += 1;
-        if run.problems.is_empty() {
+        if run.healthy() {
             self.healthy += 1;
             self.quiet += u64::from(!diagnosis.reaches(Severity::Warning));
         }
         let findings: Vec<&Finding> = diagnosis.findings.iter().filter(|finding| finding.severity >= self.at).collect();
         let own: BTreeSet<Problem> = findings.iter().map(|finding| finding.problem).collect();
-        let named: BTreeSet<Problem> = findings.iter().flat_map(|finding| problems(finding)).collect();
-        for (&problem, label) in &run.problems {
-            let tally = self.tallies.entry(problem).or_default();
-            let found = named.contains(&problem);
-            let place = usize::from(label.strength.clamp(1, STRENGTHS) - 1);
-            tally.by_strength[place].labelled += 1;
-            tally.by_strength[place].found += u64::from(found);
-            if found && !label.subjects.is_empty() {
-                tally.with_subject.labelled += 1;
-                let hit = findings.iter().any(|finding| {
-                    problems(finding).any(|named| named == problem) && points_at(finding, &label.subjects)
-                });
-                tally.with_subject.found += u64::from(hit);
+        for &problem in own.iter().chain(run.problems.keys()).collect::<BTreeSet<_>>() {
+            let told = Told::of(problem, run, &findings);
+            let label = run.problems.get(&problem);
+            if label.is_some() || !run.unsure.contains(&problem) {
+                self.tallies.entry(problem).or_default().take(problem, run, told);
             }
-            if label.strength < COUNTED_STRENGTH {
-                continue;
-            }
-            tally.true_positives += u64::from(found);
-            tally.false_negatives += u64::from(!found);
-            if !found {
-                self.misses.push(Miss {
+            match label {
+                Some(label) if !told.named && label.strength >= COUNTED_STRENGTH => self.misses.push(Miss {
                     problem: problem.name(),
                     run: run.run.clone(),
                     strength: label.strength,
                     instead: own.iter().map(|problem| problem.name()).collect(),
-                });
+                }),
+                None if !run.unsure.contains(&problem) => self.false_alarms.push(FalseAlarm {
+                    problem: problem.name(),
+                    run: run.run.clone(),
+                    severity: worst(problem, &findings),
+                    labelled: run.problems.keys().map(|problem| problem.name()).collect(),
+                }),
+                _ => {}
             }
-        }
-        for &problem in
-            own.iter().filter(|problem| !run.problems.contains_key(problem) && !run.unsure.contains(problem))
-        {
-            self.tallies.entry(problem).or_default().false_positives += 1;
-            let severity =
-                findings.iter().filter(|finding| finding.problem == problem).map(|finding| finding.severity).max();
-            self.false_alarms.push(FalseAlarm {
-                problem: problem.name(),
-                run: run.run.clone(),
-                severity: severity.unwrap_or(Severity::Info),
-                labelled: run.problems.keys().map(|problem| problem.name()).collect(),
-            });
         }
     }
 
@@ -244,6 +285,12 @@ impl Counting {
             unreadable: self.unreadable,
         }
     }
+}
+
+/// The worst severity of a problem's findings.
+fn worst(problem: Problem, findings: &[&Finding]) -> Severity {
+    let own = findings.iter().filter(|finding| finding.problem == problem);
+    own.map(|finding| finding.severity).max().unwrap_or(Severity::Info)
 }
 
 /// The problem of a finding, and those that follow from it.
