@@ -105,6 +105,8 @@ class Problem:
     families: tuple[str, ...]
     treat: Callable[[Spec, int], Treatment]
     confirm: Callable[["Evidence", int], Verdict]
+    # Another problem that comes with it because it is a part of the injection, by strength: it is a label as well.
+    brings: Mapping[int, Injection] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -203,7 +203,7 @@ def record(spec: Spec, logs_to: Path = LOGS, more: Treatment | None = None) -> d
     log = logs_to / f"{spec.name}.zstd"
     shutil.copyfile(logs[0], log)
     return {
-        "labels": [label(injection, evidence) for injection in spec.injections],
+        "labels": [label(injection, evidence) for injection in brought_about(spec)],
         "exit_status": status,
         "wall_s": round(wall_s, 3),
         "application_s": application_s(evidence),
@@ -219,6 +219,15 @@ def record(spec: Spec, logs_to: Path = LOGS, more: Treatment | None = None) -> d
         "steps": [step["name"] for step in facts["steps"]],
         "load": load,
     }
+
+
+def brought_about(spec: Spec) -> list[Injection]:
+    """Give the injections of a run, and those that come with them."""
+    found = list(spec.injections)
+    for injection in spec.injections:
+        brings = PROBLEMS[injection.problem].brings
+        found += [brings[injection.strength]] if injection.strength in brings else []
+    return found
 
 
 def label(injection: Injection, evidence: Evidence) -> dict[str, Any]:

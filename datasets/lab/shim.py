@@ -4,14 +4,10 @@ What has to be inside of a JVM comes there by environment variables (LD_PRELOAD,
 of a local cluster inherit, so that the settings in the event log stay those of an ordinary run.
 """
 
-import os
 import re
-import signal
 import struct
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -208,16 +204,6 @@ class Waiting(Background):
         }
 
 
-@contextmanager
-def standing_still(pid: int) -> Iterator[None]:
-    """Have a process stand still for the length of a `with`."""
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
-
-
 class HaltDriver(InTurns):
     """The driver's JVM stands still for a share of the time, from the first step on."""
 
@@ -232,12 +218,10 @@ class HaltDriver(InTurns):
 
 
 class LoseShuffle(Background):
-    """Deletes one executor's files of a shuffle before they are read, and again when they were made anew.
+    """Deletes files of a shuffle from one executor's folder before they are read, and what is made anew as well."""
 
-    The driver's JVM stands still meanwhile, so that nothing is read before it is gone.
-    """
-
-    STILL_S = 0.4
+    FILES = 2
+    PAUSE_S = 1.5
     NAME = re.compile(r"shuffle_(\d+)_(\d+)_\d+\.index")
 
     def __init__(self, step: str, rounds: int) -> None:
@@ -247,29 +231,38 @@ class LoseShuffle(Background):
         self.seen: dict[int, set[str]] = {}
 
     def act(self, run: Running) -> None:
-        """Wait for the step's first shuffle to be written, delete one executor's share, and so on."""
+        """Wait for the step's first shuffle to be written, delete some of one executor's files, and so on."""
         self.done = {"rounds": 0, "files": 0}
         if not self.step(run, self.at_step):
             return
         old = set(self.look(run))
-        driver = driver_of(run)
         shuffle: int | None = None
-        while driver and not self.over.wait(POLL_S / 5) and self.done["rounds"] < self.rounds:
+        while not self.over.wait(POLL_S / 5) and self.done["rounds"] < self.rounds:
             for found in set(self.look(run)) - old:
                 self.seen.setdefault(found, set())
             if shuffle is None and self.seen:
                 shuffle = min(self.seen)
             if shuffle is not None and self.fresh(run, shuffle):
-                with standing_still(driver):
-                    self.wait_until_still(run, shuffle)
-                    self.delete(run, shuffle)
+                self.delete(run, shuffle)
+                self.done["rounds"] += 1
+                # What is made anew comes later than that.
+                self.over.wait(self.PAUSE_S)
+                self.seen[shuffle] |= {path.name for path in self.names(run, shuffle)}
 
-    def wait_until_still(self, run: Running, shuffle: int) -> None:
-        """Wait until the tasks that run have written what they write."""
-        known, changed = 0, time.monotonic()
-        while time.monotonic() - changed < self.STILL_S and not self.over.wait(POLL_S / 2):
-            if (count := len(self.names(run, shuffle))) != known:
-                known, changed = count, time.monotonic()
+    def delete(self, run: Running, shuffle: int) -> None:
+        """Delete the next files that one executor writes of a shuffle, as they come."""
+        victim = self.fresh(run, shuffle)[0].parents[1]
+        end = time.monotonic() + self.PAUSE_S
+        deleted = 0
+        while deleted < self.FILES and time.monotonic() < end and not self.over.is_set():
+            for path in self.fresh(run, shuffle):
+                if victim in path.parents and deleted < self.FILES:
+                    path.unlink(missing_ok=True)
+                    path.with_suffix(".data").unlink(missing_ok=True)
+                    self.seen[shuffle].add(path.name)
+                    deleted += 1
+            time.sleep(POLL_S / 5)
+        self.done["files"] += deleted
 
     def look(self, run: Running) -> list[int]:
         """Give the shuffles of which there are files."""
@@ -289,15 +282,3 @@ class LoseShuffle(Background):
     def fresh(self, run: Running, shuffle: int) -> list[Path]:
         """Give those index files that were not there before the last deletion."""
         return [path for path in self.names(run, shuffle) if path.name not in self.seen[shuffle]]
-
-    def delete(self, run: Running, shuffle: int) -> None:
-        """Delete what one executor has of a shuffle."""
-        names = self.names(run, shuffle)
-        victim = self.fresh(run, shuffle)[0].parents[1]
-        self.seen[shuffle] |= {path.name for path in names}
-        for path in names:
-            if victim in path.parents:
-                path.unlink(missing_ok=True)
-                path.with_suffix(".data").unlink(missing_ok=True)
-                self.done["files"] += 1
-        self.done["rounds"] += 1

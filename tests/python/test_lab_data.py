@@ -29,6 +29,10 @@ class Absent(ModuleType):
         """Give itself."""
         return self
 
+    def __or__(self, _: object) -> "Absent":
+        """Stand in the alternatives of a type."""
+        return self
+
 
 @pytest.fixture(name="workload", params=FAMILIES)
 def workload_of(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:

@@ -133,3 +133,51 @@ fn ratio(part: u64, whole: u64) -> Option<f64> {
 fn share(share: Option<f64>) -> String {
     share.map_or_else(|| "-".to_owned(), |share| format!("{:.0} %", share * 100.0))
 }
+
+#[cfg(test)]
+mod tests {
+    use emberscope::evaluate::RuleCurve;
+    use emberscope::{Problem, Severity, Unit};
+
+    use super::*;
+
+    fn figures(found: u64) -> ProblemFigures {
+        ProblemFigures {
+            problem: Problem::DataSkew,
+            by_strength: vec![Found { labelled: 0, found: 0 }, Found { labelled: 4, found }],
+            true_positives: found,
+            false_positives: 0,
+            false_negatives: 4 - found,
+            precision: Some(1.0),
+            recall: Some(found as f64 / 4.0),
+            f1: Some(0.5),
+            subject_share: None,
+        }
+    }
+
+    #[test]
+    fn values_that_find_the_same_are_one_row_and_the_one_that_holds_is_marked() {
+        let curve = |name, found: [u64; 4]| ThresholdCurve {
+            name,
+            value: 2.0,
+            unit: Unit::Ratio,
+            points: [0.0, 1.0, 2.0, 4.0]
+                .into_iter()
+                .zip(found.map(figures))
+                .map(|(value, figures)| Point { value, figures })
+                .collect(),
+        };
+        let thresholds = vec![curve("task_factor", [4, 3, 3, 0]), curve("idle_factor", [3, 3, 3, 3])];
+        let rule = RuleCurve { problem: Problem::DataSkew, now: figures(3), thresholds };
+        let text = calibration(&Calibration { runs: 9, at: Severity::Info, rules: vec![rule], unreadable: Vec::new() });
+        let rows: Vec<&str> = text.lines().collect();
+        let starting = |start: &str| rows.iter().filter(|row| row.starts_with(start)).count();
+        assert_eq!((starting("    0  "), starting("  > 1 to 2 "), starting("    4 ")), (1, 1, 1), "{text}");
+        assert!(rows.contains(&"    decides nothing from 0 to 4"), "{text}");
+        assert_eq!(
+            rows.iter().filter(|row| row.contains("  3/4 ")).count(),
+            2,
+            "the rule as it is, and one row: {text}"
+        );
+    }
+}

@@ -17,6 +17,7 @@ from datasets.lab.core import (
     stage_subject,
 )
 from datasets.lab.problems import _sql, _times
+from datasets.lab.shim import jar
 
 # Each shows a different part of the data or code that grows, so that what is thrown away grows with it.
 SCAN_KNOBS: dict[str, dict[int, Knobs]] = {
@@ -104,19 +105,15 @@ def _getting_ms(task: dict[str, Any]) -> int:
     return int(task["Task Info"]["Finish Time"]) - started if started else 0
 
 
-CLOSURE_MB = {"rdd_words": {1: 1, 2: 3, 3: 8, 4: 20}}
-CLOSURE_MB_ELSE = {1: 3, 2: 8, 3: 16, 4: 26}
-# What travels with each task counts by the number of tasks.
-CLOSURE_FILES = {1: 8, 2: 24, 3: 32, 4: 48}
-CLOSURE_STEPS = {"rdd_words": ("closure",), "rdd_pipeline": ("shops", "join", "sort"), "log_text": ("agents",)}
-# PySpark broadcasts functions above 1 MB by itself unless told not to.
-NO_BROADCAST = {"spark.broadcast.UDFCompressionThreshold": "1g"}
+CLOSURE_ENTRIES = {1: 20_000, 2: 80_000, 3: 200_000, 4: 400_000}
+CLOSURE_TASKS = {1: 16, 2: 24, 3: 32, 4: 48}
 
 
 def closure(spec: Spec, strength: int) -> Treatment:
-    """Let a large object travel with each task."""
-    megabytes = CLOSURE_MB.get(spec.family, CLOSURE_MB_ELSE)[strength]
-    return Treatment(knobs={"closure_mb": megabytes, "files": CLOSURE_FILES[strength]}, conf=dict(NO_BROADCAST))
+    """Let a large table travel with each task of a step."""
+    del spec
+    knobs = {"closure_entries": CLOSURE_ENTRIES[strength], "closure_tasks": CLOSURE_TASKS[strength]}
+    return Treatment(knobs=knobs, conf={"spark.jars": str(jar("LargeClosure.java"))})
 
 
 def closure_took(evidence: Evidence, strength: int) -> Verdict:
@@ -128,11 +125,10 @@ def closure_took(evidence: Evidence, strength: int) -> Verdict:
         for stage, tasks in groups.items()
     }
     usual = _times.median(_times.median(times) for times in besides.values())
-    steps = CLOSURE_STEPS[evidence.spec.family]
-    carrying = {stage for step in steps for stage in evidence.stages_of(step) if _is_python(evidence, stage)}
-    slow = [stage for stage in sorted(carrying) if _times.median(besides[stage]) >= max(1.5 * usual, usual + 4)]
+    carrying = evidence.stages_of("closure")
+    slow = [stage for stage in carrying if _times.median(besides[stage]) >= max(1.5 * usual, usual + 4)]
     measured = {
-        "closure_mb": evidence.knobs["closure_mb"],
+        "entries": evidence.knobs["closure_entries"],
         "tasks": sum(len(besides[stage]) for stage in slow),
         "median_besides_running_ms": _times.median(time for stage in slow for time in besides[stage]),
         "usual_besides_running_ms": usual,
@@ -141,12 +137,8 @@ def closure_took(evidence: Evidence, strength: int) -> Verdict:
     return Verdict(bool(slow), list(map(stage_subject, slow)), measured)
 
 
-def _is_python(evidence: Evidence, stage: int) -> bool:
-    infos = (event["Stage Info"] for event in evidence.named("StageSubmitted"))
-    return any("PythonRDD" in rdd["Name"] for info in infos if info["Stage ID"] == stage for rdd in info["RDD Info"])
-
-
 UDF_SHARES = {1: 0.03, 2: 0.15, 3: 0.5, 4: 1.0}
+UDF_KNOBS: dict[str, Knobs] = {"python_features": {"rows": 2_000_000}, "log_text": {"lines": 900_000}}
 
 
 def udf(spec: Spec, strength: int) -> Treatment:
@@ -155,7 +147,7 @@ def udf(spec: Spec, strength: int) -> Treatment:
     if spec.family == "log_text":
         share = min(share, 0.98)
     conf = {"spark.sql.execution.pythonUDF.arrow.enabled": "false"}  # whatever the version takes for its default
-    return Treatment(knobs={"udf": "rows", "udf_share": share}, conf=conf)
+    return Treatment(knobs=UDF_KNOBS[spec.family] | {"udf": "rows", "udf_share": share}, conf=conf)
 
 
 def udf_took(evidence: Evidence, strength: int) -> Verdict:

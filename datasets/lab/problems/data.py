@@ -32,8 +32,8 @@ SKEW_STEPS: dict[str, tuple[str, ...]] = {
 }
 # The other sides of these joins are too large to be broadcast, with or without the skew.
 SKEW_KNOBS: dict[str, Knobs] = {
-    "star_join": {"customers": 800_000, "rows": 4_000_000},
-    "tpch_joins": {"customers": 800_000, "rows": 2_400_000},
+    "star_join": {"customers": 2_200_000, "rows": 4_000_000},
+    "tpch_joins": {"customers": 2_200_000, "rows": 2_400_000},
 }
 
 
@@ -147,12 +147,12 @@ def explosion_took(evidence: Evidence, strength: int) -> Verdict:
     return Verdict(bool(found), list(map(_sql.subject, sorted(found))), {"most_rows_out_over_in": round(most, 2)})
 
 
-# Rows that come each second, rounds of hashing over each, and for how many seconds they come.
+# Rows that come each second after a calm beginning, rounds of hashing over each, and for how many seconds they come.
 LAG_KNOBS: dict[int, Knobs] = {
-    1: {"rows_per_second": 20_000, "work": 1_000, "seconds": 12},
-    2: {"rows_per_second": 25_000, "work": 1_200, "seconds": 10},
-    3: {"rows_per_second": 30_000, "work": 1_500, "seconds": 9},
-    4: {"rows_per_second": 40_000, "work": 1_700, "seconds": 7},
+    1: {"rows_first": 4_000, "rows_per_second": 20_000, "work": 1_000, "seconds": 14},
+    2: {"rows_first": 4_000, "rows_per_second": 25_000, "work": 1_200, "seconds": 13},
+    3: {"rows_first": 3_000, "rows_per_second": 30_000, "work": 1_500, "seconds": 12},
+    4: {"rows_first": 2_000, "rows_per_second": 40_000, "work": 1_700, "seconds": 10},
 }
 
 

@@ -1,6 +1,16 @@
 """Problems of executors: they come late, go too early, die, or have nothing to do."""
 
-from datasets.lab.core import RUN_SUBJECT, Evidence, Problem, Spec, Treatment, Verdict, duration_ms, stage_subject
+from datasets.lab.core import (
+    RUN_SUBJECT,
+    Evidence,
+    Injection,
+    Problem,
+    Spec,
+    Treatment,
+    Verdict,
+    duration_ms,
+    stage_subject,
+)
 from datasets.lab.outside import Kill
 from datasets.lab.problems._executors import (
     FIRST,
@@ -25,7 +35,9 @@ KILLS = {
 }
 LOSSES = {1: ("first", 1), 2: ("long", 1), 3: ("long", 2), 4: ("long", 3)}
 WORKERS_LATE_S = {1: 4, 2: 6, 3: 10, 4: 16}
-PAUSES_S = {1: 4.0, 2: 6.0, 3: 9.0, 4: 12.0}
+PAUSES_S = {1: 6.0, 2: 8.0, 3: 10.0, 4: 13.0}
+# What such pauses are as a driver-bottleneck.
+PAUSES_ARE = {1: 2, 2: 3, 3: 3, 4: 3}
 TOO_MANY = {1: "cluster-3x1", 2: "cluster-2x2", 3: "cluster-2x4", 4: "cluster-4x4"}
 # How much of a median task's time passes before a copy is made, and how many of a stage's tasks have to be done.
 EAGER = {1: (0.9, 0.5), 2: (0.6, 0.4), 3: (0.35, 0.25), 4: (0.1, 0.1)}
@@ -90,7 +102,7 @@ def late_took(evidence: Evidence, strength: int) -> Verdict:
 def churn(spec: Spec, strength: int) -> Treatment:
     """Let executors go as soon as they are idle, and have the driver pause."""
     del spec
-    timeout = "1s"
+    timeout = "2s"
     conf = {
         "spark.dynamicAllocation.minExecutors": "0",
         "spark.dynamicAllocation.executorIdleTimeout": timeout,
@@ -217,6 +229,8 @@ PROBLEMS = [
         ("time_series", "cube_report"),
         churn,
         churn_took,
+        # The pauses are the driver's own work.
+        brings={strength: Injection("driver-bottleneck", least) for strength, least in PAUSES_ARE.items()},
     ),
     Problem(
         "idle-cores",

@@ -163,7 +163,7 @@ PROBLEMS = [
     Problem(
         "cpu-contention",
         "busy processes that have nothing to do with the run",
-        ("kmeans", "star_join", "cube_report"),
+        ("star_join", "kmeans", "cube_report"),
         cpu_contention,
         cpu_contention_took,
     ),

@@ -217,9 +217,9 @@ def large_broadcast_took(evidence: Evidence, strength: int) -> Verdict:
 
 # Shares of the heap for execution and storage together, on one local executor of 1 GB.
 MEMORY_FRACTIONS: dict[str, dict[int, str]] = {
-    "kmeans": {1: "0.027", 2: "0.022", 3: "0.016", 4: "0.008"},
+    "kmeans": {1: "0.027", 2: "0.022", 3: "0.016", 4: "0.011"},
     "rdd_pipeline": {1: "0.03", 2: "0.022", 3: "0.015", 4: "0.008"},
-    "cube_report": {1: "0.12", 2: "0.1", 3: "0.075", 4: "0.05"},
+    "cube_report": {1: "0.06", 2: "0.045", 3: "0.03", 4: "0.02"},
     "graph_rank": {1: "0.05", 2: "0.04", 3: "0.03", 4: "0.02"},
 }
 

@@ -6,6 +6,7 @@ from typing import Any
 from datasets.lab.core import (
     RUN_SUBJECT,
     Evidence,
+    Injection,
     Problem,
     Spec,
     Treatment,
@@ -67,7 +68,12 @@ def failures_took(evidence: Evidence, strength: int) -> Verdict:
     failed = [task for task in evidence.tasks() if _bad_record(task)]
     stages = Counter(int(task["Stage ID"]) for task in failed)
     measured = {"failed_attempts": len(failed), "lost_ms": _times.total_ms(failed)}
-    return Verdict(bool(failed) and not _failed_jobs(evidence), list(map(stage_subject, sorted(stages))), measured)
+    meant_to_fail = any(injection.problem == "job-failure" for injection in evidence.spec.injections)
+    return Verdict(
+        bool(failed) and (meant_to_fail or not _failed_jobs(evidence)),
+        list(map(stage_subject, sorted(stages))),
+        measured,
+    )
 
 
 def _bad_record(task: dict[str, Any]) -> bool:
@@ -128,5 +134,7 @@ PROBLEMS = [
         ("window_sessions", "rdd_words", "compaction", "cube_report", "merge_upsert"),
         job_failure,
         job_failure_took,
+        # Where it is a task that fails, the failing task is a label as well.
+        brings={strength: Injection("task-failures", strength) for strength in LOST_S},
     ),
 ]

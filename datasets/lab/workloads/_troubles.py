@@ -1,6 +1,5 @@
 """Troubles that code brings upon itself, as workloads turn them on by their knobs; healthy by default."""
 
-import random
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,7 +11,8 @@ HEALTHY = {
     "fail_after_s": 0.0,  # work that a failing task has done by then
     "fail_always": False,  # the failing tasks fail at every attempt
     "collect_rows": 0,  # rows of about 1 KB that come to the driver
-    "closure_mb": 0,  # data that travels with every task
+    "closure_entries": 0,  # of a table that travels with every task of a step of its own
+    "closure_tasks": 8,  # at least so many tasks
 }
 
 
@@ -88,7 +88,12 @@ def beset(job: Any, frame: Any) -> Any:
     return frame.mapInArrow(batches, frame.schema)
 
 
-def ballast(job: Any) -> bytes:
-    """Give a table that a function of the job looks things up in; of `closure_mb`, it travels with every task."""
-    numbers = random.Random(job.seed)
-    return numbers.randbytes(256 + (int(job.knobs["closure_mb"]) << 20))
+def carry_along(job: Any, paths: str) -> None:
+    """Count lines by a table that travels inside of the function (LargeClosure.java), where the knob says so."""
+    knobs = job.knobs
+    if not knobs["closure_entries"]:
+        return
+    with job.step("closure"):
+        counter = job.context._jvm.LargeClosure
+        found = counter.count(job.context._jsc, paths, knobs["closure_tasks"], knobs["closure_entries"])
+        job.note("closure_lines", found)

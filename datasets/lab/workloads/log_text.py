@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from datasets.lab.core import Knobs, Workload
 from datasets.lab.workloads._tables import random_of, write_text
-from datasets.lab.workloads._troubles import HEALTHY, ballast, collect_rows, driver_work, is_troubled, troubled
+from datasets.lab.workloads._troubles import HEALTHY, carry_along, collect_rows, driver_work, is_troubled, troubled
 
 PATTERN = r'^(\S+) \S+ \S+ \[([^\]]+)\] "(\S+) (\S+) [^"]*" (\d{3}) (\d+) "([^"]*)"$'
 FIELDS = ("address", "time", "method", "url", "status", "bytes", "agent")
@@ -95,17 +95,17 @@ def run(job: Any) -> None:
     driver_work(job, 0.5)
     with job.step("agents"):
         job.note("agents", len(_agents(job, ",".join(folders)).collect()))
+    carry_along(job, ",".join(folders))
     with job.step("extract"):
         collect_rows(job, requests)
 
 
 def _agents(job: Any, folders: str) -> Any:
-    """Count requests by agent and network zone; the table of zones travels with the tasks."""
-    zones = ballast(job)
+    """Count requests by agent and network zone."""
 
     def zone_and_agent(line: str) -> tuple[tuple[int, str], int]:
         first, second, _ = line.split(".", 2)
-        zone = zones[(int(first) * 256 + int(second)) % len(zones)] % 8
+        zone = (int(first) * 31 + int(second)) % 8
         return (zone, line[line.rindex(" ") + 1 : -1]), 1
 
     lines = job.context.textFile(folders, 8)

@@ -16,12 +16,11 @@ from datasets.lab.workloads._tables import keys, named, random_of, write
 from datasets.lab.workloads._troubles import HEALTHY, beset, collect_rows, driver_work
 
 EARTH_KM = 6_371.0
-SHARES = 1_000
 CORES = 2
 
 
 def make_data(folder: Path, seed: int, knobs: Knobs) -> None:
-    """Write payments: who, where, how much."""
+    """Write payments: who, where, how much; the share that goes through Python row by row lies apart."""
     random = random_of(seed, "payments")
     rows = knobs["rows"]
     payments = {
@@ -33,7 +32,15 @@ def make_data(folder: Path, seed: int, knobs: Knobs) -> None:
         "home_latitude": random.uniform(36.0, 60.0, rows).round(5),
         "home_longitude": random.uniform(-9.0, 30.0, rows).round(5),
     }
-    write(pa.table(payments), folder / "payments", knobs["files"])
+    table, apart = pa.table(payments), round(rows * by_row(knobs))
+    write(table.slice(apart), folder / "payments", knobs["files"])
+    if apart:
+        write(table.slice(0, apart), folder / "legacy", knobs["files"])
+
+
+def by_row(knobs: Knobs) -> float:
+    """Give the share of the rows that go through Python one by one while others do not."""
+    return float(knobs["udf_share"]) if knobs["udf"] == "rows" and knobs["udf_share"] < 1 else 0.0
 
 
 def kilometres(lat: pd.Series, lon: pd.Series, home_lat: pd.Series, home_lon: pd.Series) -> pd.Series:
@@ -61,17 +68,13 @@ def surprise_of_one(amount: float, distance: float) -> float:
     return 1 / (1 + math.exp(-(0.4 * math.log1p(amount) + distance / 900 - 3)))
 
 
-def with_features(payments: DataFrame, udf: str, share: float) -> DataFrame:
-    """Add distance and score; the share of rows that `udf="rows"` asks for goes through Python one by one."""
+def with_features(payments: DataFrame, udf: str, legacy: DataFrame | None) -> DataFrame:
+    """Add distance and score; `udf="rows"` sends rows through Python one by one, or only those of `legacy`."""
     by_column = F.pandas_udf(kilometres, "double"), F.pandas_udf(surprise, "double")
-    if udf == "pandas" or share <= 0:
-        return _added(payments, *by_column)
-    by_row = F.udf(kilometres_of_one, "double"), F.udf(surprise_of_one, "double")
-    if share >= 1:
-        return _added(payments, *by_row)
-    chosen = F.pmod(F.col("payment_id"), F.lit(SHARES)) < round(share * SHARES)
-    slow, quick = _added(payments.filter(chosen), *by_row), _added(payments.filter(~chosen), *by_column)
-    return slow.unionByName(quick)
+    one_by_one = F.udf(kilometres_of_one, "double"), F.udf(surprise_of_one, "double")
+    if legacy is not None:
+        return _added(payments, *by_column).unionByName(_added(legacy, *one_by_one))
+    return _added(payments, *(one_by_one if udf == "rows" else by_column))
 
 
 def _added(frame: DataFrame, distance: Any, score: Any) -> DataFrame:
@@ -89,7 +92,8 @@ def run(job: Any) -> None:
         spark.range(0, CORES, 1, CORES).select(F.pandas_udf(surprise, "double")("id", "id")).collect()
     driver_work(job, 0.4)
     with job.step("features"):
-        features = with_features(beset(job, payments), knobs["udf"], knobs["udf_share"])
+        legacy = spark.read.parquet(job.path("legacy")) if by_row(knobs) else None
+        features = with_features(beset(job, payments), knobs["udf"], legacy)
         features.write.mode("overwrite").parquet(job.target("features"))
     driver_work(job, 0.3)
     features = spark.read.parquet(job.target("features"))
@@ -123,7 +127,7 @@ WORKLOAD = Workload(
     name="python_features",
     about="feature engineering with pandas UDFs (Python UDF)",
     knobs=HEALTHY | {"rows": 660_000, "files": 8, "udf": "pandas", "udf_share": 1.0, "units": 48},
-    data_knobs=("rows", "files"),
+    data_knobs=("rows", "files", "udf", "udf_share"),
     make_data=make_data,
     run=run,
     conf={"spark.sql.files.maxPartitionBytes": "16m"},

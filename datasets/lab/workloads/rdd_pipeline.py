@@ -11,7 +11,7 @@ from pyspark import StorageLevel
 
 from datasets.lab.core import Knobs, Workload
 from datasets.lab.workloads._tables import keys, random_of, write_text
-from datasets.lab.workloads._troubles import HEALTHY, ballast, driver_work, is_troubled, troubled
+from datasets.lab.workloads._troubles import HEALTHY, carry_along, driver_work, is_troubled, troubled
 
 USERS = 20_000
 COUNTRIES = 50
@@ -59,15 +59,15 @@ def run(job: Any) -> None:
         spent = payments.mapValues(lambda payment: payment[2]).reduceByKey(add, 8).persist(StorageLevel.MEMORY_AND_DISK)
         lines = spent.sortBy(lambda pair: -pair[1], numPartitions=4).map(lambda pair: f"{pair[0]},{pair[1]}")
         lines.saveAsTextFile(job.target("spent"))
+    carry_along(job, job.path("payments"))
 
 
 def _payments(job: Any) -> Any:
-    """Parse the payments; the table of rates travels with the tasks."""
-    rates = ballast(job)
+    """Parse the payments."""
 
     def parse(line: str) -> tuple[int, tuple[int, int, int]]:
         user, shop, second, amount = map(int, line.split(","))
-        return user, (shop, second, amount * (100 + rates[user % len(rates)] % 8))
+        return user, (shop, second, amount * (100 + user % 8))
 
     lines = job.context.textFile(job.path("payments"), 8)
     if is_troubled(job):

@@ -14,7 +14,7 @@ from pyspark import RDD, StorageLevel
 
 from datasets.lab.core import Knobs, Workload
 from datasets.lab.workloads._tables import keys, random_of
-from datasets.lab.workloads._troubles import HEALTHY, ballast, collect_rows, driver_work, is_troubled, troubled
+from datasets.lab.workloads._troubles import HEALTHY, carry_along, collect_rows, driver_work, is_troubled, troubled
 
 VOCABULARY = 20_000
 GROUPS = 60
@@ -69,27 +69,18 @@ def frequent(counts: dict[str, int]) -> list[tuple[str, int]]:
 
 
 def weighted(job: Any, texts: RDD, weights: dict[str, float]) -> float:
-    """Sum the weights of all words; their table goes to each executor once, that of the tones with every task."""
-    table, tones = job.context.broadcast(weights), ballast(job)
+    """Sum the weights of all words; their table goes to each executor once."""
+    table = job.context.broadcast(weights)
 
     def weigh(rows: Iterator[tuple[str, list[str]]]) -> Iterator[float]:
         known = table.value
         for group, words in rows:
-            tone = 1 + tones[len(group) * len(words) % len(tones)] / 256
+            tone = 1 + len(group) * len(words) % 256 / 256
             yield tone * sum(known.get(word, 0.0) for word in words)
 
     whole = texts.mapPartitions(weigh).sum()
     table.destroy()
     return whole
-
-
-def sent_along(job: Any) -> int:
-    """Work on local data that is cut up and travels inside the tasks: `closure_mb` in each."""
-    random = np.random.default_rng(job.seed)
-    chunks = int(job.knobs["closure_mb"] * PARTS * (1 << 20) / CHUNK_BYTES)
-    blob = random.bytes(chunks * CHUNK_BYTES)
-    local = [blob[at : at + CHUNK_BYTES] for at in range(0, len(blob), CHUNK_BYTES)]
-    return job.context.parallelize(local, PARTS).map(len).fold(0, add)
 
 
 def run(job: Any) -> None:
@@ -115,9 +106,7 @@ def run(job: Any) -> None:
     driver_work(job, 0.6)
     with job.step("weights"):
         weight = weighted(job, texts, {word: 1 / math.sqrt(times) for word, times in common})
-    if job.knobs["closure_mb"]:
-        with job.step("closure"):
-            job.note("closure_bytes", sent_along(job))
+    carry_along(job, job.path("texts"))
     if job.knobs["collect_rows"]:
         with job.step("collect"):
             collect_rows(job, job.spark.read.text(job.path("texts")))

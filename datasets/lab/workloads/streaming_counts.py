@@ -15,6 +15,7 @@ from datasets.lab.workloads._tables import keys, moments, random_of, write
 from datasets.lab.workloads._troubles import HEALTHY, collect_rows, driver_work
 
 FIRST_SECOND = 1_704_067_200  # 2024-01-01 UTC
+FIRST_SECONDS = 4
 FILES_A_BATCH = 4
 SENSORS = 200
 PATIENCE_S = 10.0
@@ -22,11 +23,14 @@ SCHEMA = "at TIMESTAMP, sensor BIGINT, value DOUBLE"
 
 
 def make_data(folder: Path, seed: int, knobs: Knobs) -> None:
-    """Write what comes in each second as four files, of which each second's are newer than those before."""
+    """Write what comes in each second as four files, of which each second's are newer than those before.
+
+    In the first seconds less comes: `rows_first` in each.
+    """
     random = random_of(seed, "readings")
-    rows = knobs["rows_per_second"]
     now = time.time()
     for second in range(knobs["seconds"]):
+        rows = knobs["rows_first" if second < FIRST_SECONDS else "rows_per_second"]
         readings = {
             "at": moments(FIRST_SECOND + second + np.sort(random.random(rows))),
             "sensor": keys(random, rows, SENSORS),
@@ -87,8 +91,8 @@ def run(job: Any) -> None:
 WORKLOAD = Workload(
     name="streaming_counts",
     about="windowed counts over a stream of files (Structured Streaming)",
-    knobs=HEALTHY | {"rows_per_second": 20_000, "seconds": 10, "trigger_s": 1, "work": 0},
-    data_knobs=("rows_per_second", "seconds"),
+    knobs=HEALTHY | {"rows_per_second": 20_000, "rows_first": 20_000, "seconds": 10, "trigger_s": 1, "work": 0},
+    data_knobs=("rows_per_second", "rows_first", "seconds"),
     make_data=make_data,
     run=run,
     conf={"spark.sql.shuffle.partitions": "2"},

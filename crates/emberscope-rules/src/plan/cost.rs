@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use emberscope_run::{AccumulatorId, SqlExecutionId, StageKey};
 
 use crate::finding::Finding;
+use crate::plan::{self, Operator};
 use crate::rule::Context;
 
 /// What stages cost, or what of it would be saved.
@@ -73,6 +74,21 @@ impl<'a> SqlStages<'a> {
             return stages.iter().map(|&(key, _)| key).collect();
         }
         stages.iter().filter(|(_, updated)| !updated.is_disjoint(accumulators)).map(|&(key, _)| key).collect()
+    }
+
+    /// The stages whose rows are collected to be broadcast.
+    pub(crate) fn broadcasting(ctx: &Context<'_>) -> BTreeSet<StageKey> {
+        let stages = SqlStages::of(ctx);
+        let plans = plan::plans(ctx.run);
+        let broadcasts = plans.iter().flat_map(|plan| {
+            let nodes = plan.nodes().filter(|node| plan::operator(node) == Operator::Broadcast);
+            nodes.map(move |node| (plan.execution.id, node))
+        });
+        broadcasts
+            .flat_map(|(id, node)| {
+                stages.updating(id, &node.children.iter().flat_map(plan::accumulators_below).collect())
+            })
+            .collect()
     }
 
     /// Charges a finding's saving of `wall_ms` to the stages it comes from, in proportion to their time.

@@ -31,9 +31,10 @@ const LOST_SHARE: Threshold = Threshold {
 };
 const FLOOR: Threshold = Threshold {
     name: "floor_share",
-    value: 0.02,
+    value: 0.01,
     unit: Unit::Ratio,
-    reason: "share of the run's wall-clock time spent computing them again; below it nobody gains by mending",
+    reason: "share of the run's wall-clock time spent computing them again; below it nobody gains by mending. Set \
+             on the training families of datasets/lab (`emberscope calibrate`)",
 };
 
 fn check(ctx: &Context<'_>) -> Outcome {

@@ -39,9 +39,10 @@ const MIN_TASKS: Threshold =
     Threshold { name: "min_tasks", value: 3.0, unit: Unit::Count, reason: "a median of fewer tasks says nothing" };
 const FLOOR: Threshold = Threshold {
     name: "floor_share",
-    value: 0.02,
+    value: 0.01,
     unit: Unit::Ratio,
-    reason: "share of the run's wall-clock time that an even spread would save; below it nobody gains by mending",
+    reason: "share of the run's wall-clock time that an even spread would save; below it nobody gains by mending. \
+             Set on the training families of datasets/lab (`emberscope calibrate`)",
 };
 
 fn check(ctx: &Context<'_>) -> Outcome {

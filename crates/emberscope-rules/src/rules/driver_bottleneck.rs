@@ -17,23 +17,24 @@ pub(super) static RULE: Rule = Rule {
     summary: "No task ran for much of the run while executors were there, because the driver was at work.",
     documentation: include_str!("driver_bottleneck.md"),
     thresholds: &[MIN_GAP, MIN_TOTAL, FLOOR],
-    explained_by: &[Problem::LargeBroadcast],
+    explained_by: &[Problem::LargeBroadcast, Problem::SchedulerDelay],
     check,
 };
 
 const MIN_GAP: Threshold = Threshold {
     name: "min_gap_ms",
-    value: 1_000.0,
+    value: 500.0,
     unit: Unit::Ms,
-    reason: "shorter times without a task are the scheduler's turn between two stages or jobs (50 to 300 ms each in healthy \
-             runs) and planning of a small query. Set by judgement, not yet calibrated on labelled runs",
+    reason: "shorter times without a task are the scheduler's turn between two stages or jobs (50 to 300 ms each in \
+             healthy runs) and planning of a small query. Set on the training families of datasets/lab (`emberscope \
+             calibrate`)",
 };
 const MIN_TOTAL: Threshold = Threshold {
     name: "min_total_ms",
-    value: 5_000.0,
+    value: 2_000.0,
     unit: Unit::Ms,
-    reason: "such gaps together: in every run the first queries of each kind take seconds on the driver while its JVM loads \
-             classes and compiles. Set by judgement, not yet calibrated on labelled runs",
+    reason: "such gaps together: in every run the first queries of each kind take seconds on the driver while its \
+             JVM loads classes and compiles. Set on the training families of datasets/lab (`emberscope calibrate`)",
 };
 const FLOOR: Threshold = Threshold {
     name: "floor_share",

@@ -10,7 +10,7 @@ use crate::finding::{Advice, Evidence, Finding, Harm, Savings, Subject};
 use crate::problem::Problem;
 use crate::root_cause::RootCause;
 use crate::rule::{Context, Outcome, Rule, Threshold};
-use crate::support::total;
+use crate::support::{killed, total};
 use crate::words;
 
 /// The rule.
@@ -187,7 +187,8 @@ fn finding(ctx: &Context<'_>, word: &str, losses: &Losses<'_>) -> Option<Finding
             &losses.groups.iter().filter(|g| g.executor.as_ref() == Some(&executor.id)).collect::<Vec<_>>(),
         )
     });
-    finding.advice = advice(ctx, kind.unwrap_or(Departure::Died), resubmitted > 0 || lost_tasks == 0);
+    finding.advice =
+        advice(ctx, kind.unwrap_or(Departure::Died), reason.unwrap_or_default(), resubmitted > 0 || lost_tasks == 0);
     Some(finding)
 }
 
@@ -216,7 +217,7 @@ fn loss(ctx: &Context<'_>, ids: &BTreeSet<ExecutorId>, stages: &BTreeSet<StageKe
     loss
 }
 
-fn advice(ctx: &Context<'_>, departure: Departure, shuffle_lost: bool) -> Vec<Advice> {
+fn advice(ctx: &Context<'_>, departure: Departure, reason: &str, shuffle_lost: bool) -> Vec<Advice> {
     let mut all = Vec::new();
     let manager = deployment::manager(ctx.run);
     match departure {
@@ -228,6 +229,11 @@ fn advice(ctx: &Context<'_>, departure: Departure, shuffle_lost: bool) -> Vec<Ad
             "The cluster took the hosts or containers: preemption by another queue or spot instances. Guaranteed capacity for \
              the run ends it; where it has to be lived with, let executors hand their blocks on before they go.",
         )),
+        Departure::Memory(kind @ (MemoryKind::Killed | MemoryKind::Terminated))
+            if !killed::in_container(ctx, kind, reason) =>
+        {
+            all.extend(killed::advice(ctx, deployment::asked_memory(ctx.run, ctx.settings)));
+        }
         Departure::Memory(MemoryKind::Killed | MemoryKind::Terminated) => all.push(Advice::text(
             "A signal from outside ended it. Where a container has a limit, the cluster manager's log of it says whether memory \
              was the reason; else the kernel's log of the host (`dmesg -T`) names the process when memory was short.",

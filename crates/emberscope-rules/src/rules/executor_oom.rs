@@ -1,7 +1,6 @@
 //! Executors die for lack of memory, or their tasks do.
 
 mod advice;
-mod killed;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,6 +12,7 @@ use crate::finding::{Advice, Evidence, Finding, Harm, Savings, Subject};
 use crate::problem::Problem;
 use crate::root_cause::RootCause;
 use crate::rule::{Context, Outcome, Rule, Threshold};
+use crate::support::killed;
 use crate::support::memory::polled;
 use crate::support::total;
 use crate::words;
@@ -151,19 +151,15 @@ fn finding(ctx: &Context<'_>, kind: MemoryKind, deaths: &Deaths<'_>) -> Option<F
     };
     let from_outside = matches!(kind, MemoryKind::Container | MemoryKind::Killed | MemoryKind::Terminated);
     let contained = !from_outside || killed::in_container(ctx, kind, &reason);
-    // Without a container SIGTERM says nothing of memory: that the executor went is another rule's.
-    if kind == MemoryKind::Terminated && !contained {
+    // Without a container a signal says nothing of memory: that the executor went is another rule's.
+    if !contained {
         return None;
     }
     let mut finding = Finding::new(
         Problem::ExecutorOom,
-        confidence(kind, contained),
+        confidence(kind),
         Subject::executor(first),
-        if contained {
-            format!("{whom} {}{with}", what_happened(kind))
-        } else {
-            format!("{whom} was killed from outside (exit code 137, SIGKILL){with}; {}", killed::DOUBT)
-        },
+        format!("{whom} {}{with}", what_happened(kind)),
     );
     finding.more_subjects = ids.iter().skip(1).map(|id| Subject::executor(id)).collect();
     finding.more_subjects.extend(stages.iter().map(|&key| ctx.stage_subject(key)));
@@ -173,8 +169,7 @@ fn finding(ctx: &Context<'_>, kind: MemoryKind, deaths: &Deaths<'_>) -> Option<F
     let root = deaths.failure.map(RootCause::of_failure);
     finding.because = root.map(|root| root.sentence()).or_else(|| RootCause::of_text(&reason).map(|root| root.message));
     let asked = deployment::asked_memory(ctx.run, ctx.settings);
-    let limited = asked.map(|asked| AskedMemory { overhead: asked.overhead.filter(|_| contained), ..asked });
-    finding.evidence = evidence(ctx, deaths, &reason, tasks, limited);
+    finding.evidence = evidence(ctx, deaths, &reason, tasks, asked);
     finding.savings = Savings {
         wall_clock_ms: Some(loss.wall_clock_ms.round() as u64),
         core_ms: Some(loss.core_ms.round() as u64),
@@ -185,7 +180,7 @@ fn finding(ctx: &Context<'_>, kind: MemoryKind, deaths: &Deaths<'_>) -> Option<F
             words::duration(loss.wall_clock_ms)
         ),
     };
-    finding.advice = if contained { advice(ctx, kind, &reason, asked, deaths) } else { killed::advice(ctx, asked) };
+    finding.advice = advice(ctx, kind, &reason, asked, deaths);
     Some(finding)
 }
 
@@ -199,10 +194,8 @@ fn executors_words(ids: &[&ExecutorId]) -> String {
     }
 }
 
-fn confidence(kind: MemoryKind, contained: bool) -> f64 {
+fn confidence(kind: MemoryKind) -> f64 {
     match kind {
-        // Where no container has a limit a signal says little of memory.
-        MemoryKind::Killed if !contained => 0.5,
         MemoryKind::Container | MemoryKind::Heap | MemoryKind::Metaspace | MemoryKind::Direct => 0.95,
         MemoryKind::Threads => 0.9,
         // SIGKILL is also sent by hand and by a host that goes down.

@@ -15,17 +15,25 @@ pub(super) static RULE: Rule = Rule {
     problem: Problem::LargeBroadcast,
     summary: "Collecting, building or sending a broadcast took long, or it is large for the driver.",
     documentation: include_str!("large_broadcast.md"),
-    thresholds: &[MIN_BYTES, DRIVER_SHARE, TIMEOUT_SHARE, FLOOR],
+    thresholds: &[MIN_BYTES, MIN_ROWS, DRIVER_SHARE, TIMEOUT_SHARE, FLOOR],
     explained_by: &[],
     check,
 };
 
 const MIN_BYTES: Threshold = Threshold {
     name: "min_bytes",
-    value: 73_400_320.0,
+    value: 16_777_216.0,
     unit: Unit::Bytes,
-    reason: "Spark counts a hash table in whole pages, of up to 64 MiB where the heap is large: under 70 MiB the size may be \
-             that of an empty page. Set by judgement, not yet calibrated on labelled runs",
+    reason: "one and a half times what Spark broadcasts by itself (spark.sql.autoBroadcastJoinThreshold). Set on \
+             the training families of datasets/lab (`emberscope calibrate`)",
+};
+const MIN_ROWS: Threshold = Threshold {
+    name: "min_rows",
+    value: 200_000.0,
+    unit: Unit::Count,
+    reason: "rows from which a size of less than 70 MiB is believed: Spark counts a hash table in whole pages, of \
+             up to 64 MiB where the heap is large, and the size may be that of an empty page. Set on the training \
+             families of datasets/lab (`emberscope calibrate`)",
 };
 const DRIVER_SHARE: Threshold = Threshold {
     name: "driver_share",
@@ -91,6 +99,9 @@ fn check(ctx: &Context<'_>) -> Outcome {
     Outcome::of(groups.into_values().filter_map(|group| finding(ctx, group)).collect())
 }
 
+/// Spark counts a hash table in whole pages, of up to 64 MiB where the heap is large (`TaskMemoryManager`).
+const LARGEST_PAGE_BYTES: f64 = 73_400_320.0;
+
 fn measure<'a>(
     ctx: &Context<'_>,
     stages: &SqlStages<'_>,
@@ -98,7 +109,9 @@ fn measure<'a>(
     node: &'a PlanNode,
 ) -> Option<Broadcast<'a>> {
     let bytes = plan::metric(node, "data size")?;
-    let enough = bytes as f64 >= ctx.threshold(&MIN_BYTES);
+    let rows = plan::rows(node);
+    let enough = bytes as f64 >= ctx.threshold(&MIN_BYTES)
+        && (bytes as f64 > LARGEST_PAGE_BYTES || rows.is_some_and(|rows| ctx.reaches(rows as f64, &MIN_ROWS)));
     if !enough {
         return None;
     }
@@ -117,7 +130,7 @@ fn measure<'a>(
         node,
         name: plan::data_name(node),
         bytes,
-        rows: plan::rows(node),
+        rows,
         collect_ms: collect,
         build_ms: build,
         send_ms: broadcast,

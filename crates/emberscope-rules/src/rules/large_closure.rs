@@ -22,10 +22,10 @@ pub(super) static RULE: Rule = Rule {
 
 const MIN_DESERIALIZE: Threshold = Threshold {
     name: "min_deserialize_ms",
-    value: 50.0,
+    value: 20.0,
     unit: Unit::Ms,
-    reason: "median deserialize time of warm tasks; of an ordinary closure it is 1 to 10 ms. Set by judgement, not yet \
-             calibrated on labelled runs",
+    reason: "median deserialize time of warm tasks; of an ordinary closure it is 1 to 10 ms. Set on the training \
+             families of datasets/lab (`emberscope calibrate`)",
 };
 const DESERIALIZE_RATIO: Threshold = Threshold {
     name: "deserialize_ratio",

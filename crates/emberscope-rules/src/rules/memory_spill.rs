@@ -26,10 +26,10 @@ pub(super) static RULE: Rule = Rule {
 
 const MIN_SPILLED: Threshold = Threshold {
     name: "min_spilled_bytes",
-    value: 67_108_864.0,
+    value: 8_388_608.0,
     unit: Unit::Bytes,
-    reason: "bytes on disk that a stage spilled from which it is looked at: less stays in the page cache. Set by judgement, not \
-             yet calibrated on labelled runs",
+    reason: "bytes on disk that a stage spilled from which it is looked at: less stays in the page cache. Set on \
+             the training families of datasets/lab (`emberscope calibrate`)",
 };
 const SPILL_RATE: Threshold = Threshold {
     name: "spill_bytes_per_second",

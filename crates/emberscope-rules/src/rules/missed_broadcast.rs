@@ -33,10 +33,10 @@ const MAX_BYTES: Threshold = Threshold {
 };
 const MEMORY_SHARE: Threshold = Threshold {
     name: "memory_share",
-    value: 0.05,
+    value: 0.03,
     unit: Unit::Ratio,
-    reason: "share of an executor's and of the driver's memory that the side may take as rows; its hash table takes two to \
-             three times as much. Set by judgement, not yet calibrated on labelled runs",
+    reason: "share of an executor's and of the driver's memory that the side may take as rows; its hash table takes \
+             two to three times as much. Set on the training families of datasets/lab (`emberscope calibrate`)",
 };
 const SHUFFLE_RATE: Threshold = Threshold {
     name: "shuffle_bytes_per_second",
@@ -53,10 +53,11 @@ const ROW_RATE: Threshold = Threshold {
 };
 const FLOOR: Threshold = Threshold {
     name: "floor_share",
-    value: 0.05,
+    value: 0.015,
     unit: Unit::Ratio,
-    reason: "share of the run's wall-clock time that shuffling and sorting the sides took; the estimate takes rates that this \
-             run did not measure, and below 5 % a rerun of the same job varies as much",
+    reason: "share of the run's wall-clock time that shuffling and sorting the sides took; the estimate takes rates \
+             that this run did not measure, and below 5 % a rerun of the same job varies as much. Set on the \
+             training families of datasets/lab (`emberscope calibrate`)",
 };
 const KEY: &str = "spark.sql.autoBroadcastJoinThreshold";
 

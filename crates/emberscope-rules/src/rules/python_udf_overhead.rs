@@ -1,5 +1,8 @@
 //! Rows cross to Python workers.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use emberscope_extract::features::{Metric, StageSummary};
@@ -9,6 +12,7 @@ use crate::finding::{Advice, Evidence, Finding, Savings, Subject};
 use crate::plan::{self, Cost, Operator, Plan, PythonTransport, SqlStages};
 use crate::problem::Problem;
 use crate::rule::{Context, Outcome, Rule, Threshold};
+use crate::support::tasks::{self, Task};
 use crate::words;
 
 /// The rule.
@@ -23,10 +27,10 @@ pub(super) static RULE: Rule = Rule {
 
 const ROWS_SHARE: Threshold = Threshold {
     name: "rows_share",
-    value: 0.3,
+    value: 0.15,
     unit: Unit::Ratio,
-    reason: "share of the stage's task time spent on Python functions that get rows one by one. Set by judgement, not yet \
-             calibrated on labelled runs",
+    reason: "share of the stage's task time spent on Python functions that get rows one by one. Set on the training \
+             families of datasets/lab (`emberscope calibrate`)",
 };
 const ARROW_SHARE: Threshold = Threshold {
     name: "arrow_share",
@@ -83,6 +87,25 @@ struct Python {
     spent: Cost,
 }
 
+impl Python {
+    /// Takes in another function that the same stages call.
+    fn add(&mut self, other: &Self) {
+        let sum = |a: Option<u64>, b: Option<u64>| Some(a?.saturating_add(b?));
+        let sum_ms = |a: Option<f64>, b: Option<f64>| Some(a? + b?);
+        self.functions = format!("{}, {}", other.functions, self.functions);
+        self.by_row |= other.by_row;
+        // What is not measured is the stages' time, whichever function it is asked for.
+        let both = if self.measured { self.in_python_ms + other.in_python_ms } else { self.in_python_ms };
+        self.in_python_ms = both.min(self.cost.task_ms);
+        self.measured &= other.measured;
+        self.start_ms = sum_ms(self.start_ms, other.start_ms);
+        self.function_ms = sum_ms(self.function_ms, other.function_ms);
+        self.rows = self.rows.max(other.rows);
+        self.sent = sum(self.sent, other.sent);
+        self.spent = self.cost.of_task_ms(self.in_python_ms);
+    }
+}
+
 fn check(ctx: &Context<'_>) -> Outcome {
     if !ctx.features.stages.values().any(|stage| stage.tasks.ended > 0) {
         return Outcome::missing("tasks");
@@ -94,6 +117,7 @@ fn check(ctx: &Context<'_>) -> Outcome {
     let mut groups: BTreeMap<String, Vec<Python>> = BTreeMap::new();
     let mut rdds: Vec<Python> = Vec::new();
     for plan in &plan::plans(ctx.run) {
+        let mut own: Vec<Python> = Vec::new();
         for node in plan.nodes() {
             let Operator::Python(transport) = plan::operator(node) else { continue };
             seen = true;
@@ -101,7 +125,16 @@ fn check(ctx: &Context<'_>) -> Outcome {
             in_plans.extend(&ran);
             let Some(python) = in_plan(ctx, plan, node, transport, &ran) else { continue };
             known = true;
-            let share = if transport == PythonTransport::Rows { &ROWS_SHARE } else { &ARROW_SHARE };
+            // Plain functions of one stage are one place: each alone may be little.
+            let plain = transport == PythonTransport::Rows;
+            match own.iter_mut().find(|other| plain && other.transport == Some(transport) && other.stages == ran) {
+                Some(other) => other.add(&python),
+                None => own.push(python),
+            }
+        }
+        for python in own {
+            let rows = python.transport == Some(PythonTransport::Rows);
+            let share = if rows { &ROWS_SHARE } else { &ARROW_SHARE };
             if python.cost.task_ms > 0.0 && python.in_python_ms / python.cost.task_ms >= ctx.threshold(share) {
                 groups.entry(python.functions.clone()).or_default().push(python);
             }
@@ -117,7 +150,8 @@ fn check(ctx: &Context<'_>) -> Outcome {
         known = true;
         if python_ms / run_ms >= ctx.threshold(&RDD_SHARE) {
             // One program, one cause.
-            rdds.push(in_rdds(ctx, key, (python_ms - starting(ctx, summary)).max(0.0)));
+            let usual = usual_share(ctx, &BTreeSet::from([key]));
+            rdds.push(in_rdds(ctx, key, (python_ms * usual - starting(ctx, summary)).max(0.0)));
         }
     }
     if seen && !known {
@@ -153,12 +187,15 @@ fn in_plan(
         (start, init) => Some(start.unwrap_or(0.0) + init.unwrap_or(0.0)),
     };
     let (python_ms, measured) = if let Some(total) = total {
-        // The total contains starting and initializing, which has other causes than the rows.
-        ((total - start_ms.unwrap_or(0.0)).max(0.0), true)
+        // The total contains starting and initializing, which has other causes than the rows; but a worker that is used again
+        // is initialized while it waits for its first rows.
+        let besides = if transport == PythonTransport::Rows { start } else { start_ms };
+        ((total - besides.unwrap_or(0.0)).max(0.0) * usual_share(ctx, ran), true)
     } else {
         let part = |key| {
             let stage = ctx.features.stages.get(key)?;
-            Some((outside_the_jvm(stage)?.0 - starting(ctx, stage)).max(0.0))
+            let usual = usual_share(ctx, &BTreeSet::from([*key]));
+            Some((outside_the_jvm(stage)?.0 * usual - starting(ctx, stage)).max(0.0))
         };
         let parts: Option<Vec<f64>> = ran.iter().map(part).collect();
         (parts.filter(|parts| !parts.is_empty())?.iter().sum(), false)
@@ -180,6 +217,19 @@ fn in_plan(
         cost,
         spent: cost.of_task_ms(python_ms),
     })
+}
+
+/// The share of the stages' task time that is left when failed attempts do not count, and no task for more than three times the
+/// median: what one task or a failure took has another cause than the function.
+fn usual_share(ctx: &Context<'_>, stages: &BTreeSet<StageKey>) -> f64 {
+    let (mut usual, mut whole) = (0.0, 0.0);
+    for stage in stages.iter().filter_map(|key| ctx.run.stages.get(key)) {
+        let durations = tasks::successful(ctx.run, stage).iter().map(Task::duration).collect::<Vec<_>>();
+        let most = 3.0 * tasks::median(durations.iter().copied()).unwrap_or(0.0);
+        usual += durations.iter().map(|ms| ms.min(most)).sum::<f64>();
+        whole += ctx.features.stages.get(&stage.key).map_or(0.0, |summary| summary.task_ms() as f64);
+    }
+    if whole > 0.0 { (usual / whole).min(1.0) } else { 1.0 }
 }
 
 fn in_rdds(ctx: &Context<'_>, key: StageKey, python_ms: f64) -> Python {
@@ -390,89 +440,4 @@ fn advice(ctx: &Context<'_>, python: &Python) -> Vec<Advice> {
         )));
     }
     all
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::{PlanNodeExt, RunBuilder, check, node, outcome, run};
-
-    const ROWS: &str = "BatchEvalPython | BatchEvalPython [slow_name(value#1)#4], [pythonUDF0#13]";
-    const ARROW: &str = "ArrowEvalPython | ArrowEvalPython [fast_name(v#1)#9], [pythonUDF0#9], 200";
-
-    /// 4 tasks of 10 s of which `python_ms` in all went to Python; the JVM used CPU for the rest.
-    fn udf(text: &str, python_ms: i64) -> RunBuilder {
-        let mut eval = node(text).metric("number of output rows", 1_000_000);
-        if python_ms > 0 {
-            eval = eval.metric("time to run Python workers", python_ms);
-        }
-        let plan = node("Project").over(eval.over(node("Range").metric("number of output rows", 1_000_000)));
-        run().executor("1", 4).sql(0, plan).sql_stage(0, 0, &[1, 2], |stage| {
-            (0..4).for_each(|partition| {
-                stage.task(partition).duration_ms(10_000).metrics(10_000, 2_000, 0);
-            });
-        })
-    }
-
-    #[test]
-    fn a_plain_function_that_takes_most_of_the_stage_is_found_and_named() {
-        let findings = check(&RULE, &udf(ROWS, 30_000));
-        assert_eq!(findings.len(), 1);
-        // 30 of 40 s of task time, of 10 s of wall clock.
-        assert_eq!(findings[0].savings.wall_clock_ms, Some(7_500));
-        assert!(findings[0].summary.contains("slow_name"), "{}", findings[0].summary);
-        assert_eq!(findings[0].advice[1].config["spark.sql.execution.pythonUDF.arrow.enabled"], "true");
-    }
-
-    #[test]
-    fn below_the_share_it_is_left_alone_and_arrow_is_given_more() {
-        assert_eq!(check(&RULE, &udf(ROWS, 12_000)).len(), 1);
-        assert_eq!(check(&RULE, &udf(ROWS, 11_999)), []);
-        assert_eq!(check(&RULE, &udf(ARROW, 27_999)), []);
-        assert_eq!(check(&RULE, &udf(ARROW, 28_000)).len(), 1);
-    }
-
-    #[test]
-    fn before_spark_4_the_time_is_what_the_jvm_did_not_use() {
-        let findings = check(&RULE, &udf(ROWS, 0));
-        // 40 s of run time less 8 s of CPU time, and 1 s to start a worker in each of 4 slots.
-        assert_eq!(findings[0].savings.core_ms, Some(28_000));
-    }
-
-    #[test]
-    fn starting_workers_is_not_charged_to_the_rows() {
-        let mut run = udf(ROWS, 30_000);
-        let plan = run.run.sql_executions.get_mut(&SqlExecutionId(0)).unwrap().plan.as_mut().unwrap();
-        let start = emberscope_run::PlanMetric {
-            name: "time to start Python workers".into(),
-            value: Some(20_000),
-            ..plan.children[0].metrics[1].clone()
-        };
-        plan.children[0].metrics.push(start);
-        // 10 of 40 s are under the share of 0.3.
-        assert_eq!(check(&RULE, &run), []);
-    }
-
-    #[test]
-    fn a_stage_of_python_rdds_is_told_with_little_confidence() {
-        let run = run().executor("1", 4).stage(0, |stage| {
-            stage.task(0).duration_ms(10_000).metrics(10_000, 500, 0);
-            stage.with(|attempt| {
-                attempt.rdds.push(RddInfoForTest { name: "PythonRDD".to_owned(), ..RddInfoForTest::default() });
-            });
-        });
-        let findings = check(&RULE, &run);
-        assert!(findings[0].confidence < 0.5);
-    }
-
-    use emberscope_run::RddInfo as RddInfoForTest;
-
-    #[test]
-    fn without_times_the_rule_says_what_it_lacks() {
-        let plan = node(ROWS).over(node("Range").metric("number of output rows", 1));
-        let run = run().executor("1", 4).sql(0, plan).sql_stage(0, 0, &[0, 1], |stage| {
-            stage.task(0).duration_ms(10_000);
-        });
-        assert!(matches!(outcome(&RULE, &run), Outcome::Skipped { .. }));
-    }
 }

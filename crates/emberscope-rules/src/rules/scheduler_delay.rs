@@ -1,5 +1,7 @@
 //! The time from launch to run is long.
 
+use std::collections::BTreeMap;
+
 use emberscope_extract::features::{Metric, StageSummary};
 use emberscope_run::{TaskColumn, Unit};
 
@@ -8,7 +10,7 @@ use crate::finding::{Advice, Evidence, Finding};
 use crate::problem::Problem;
 use crate::rule::{Context, Outcome, Rule, Threshold};
 use crate::support::loss::{LEAST, Losses, StageLoss, stage_subject};
-use crate::support::tasks;
+use crate::support::tasks::{self, Task};
 use crate::support::total;
 use crate::words;
 
@@ -17,8 +19,8 @@ pub(super) static RULE: Rule = Rule {
     problem: Problem::SchedulerDelay,
     summary: "Warm tasks waited long between their launch by the driver and their run, or for their end to be noticed.",
     documentation: include_str!("scheduler_delay.md"),
-    thresholds: &[MIN_DELAY, DELAY_RATIO, FLOOR, LEAST],
-    explained_by: &[Problem::LargeClosure, Problem::TooManyPartitions],
+    thresholds: &[MIN_DELAY, DELAY_RATIO, SPIKE, MIN_SPIKES, FLOOR, LEAST],
+    explained_by: &[Problem::LargeClosure, Problem::TooManyPartitions, Problem::SlowExecutor],
     check,
 };
 
@@ -35,6 +37,21 @@ const DELAY_RATIO: Threshold = Threshold {
     unit: Unit::Ratio,
     reason: "median scheduler delay over median duration of warm tasks. Set by judgement, not yet calibrated on labelled runs",
 };
+const SPIKE: Threshold = Threshold {
+    name: "spike_ms",
+    value: 100.0,
+    unit: Unit::Ms,
+    reason: "scheduler delay of a single task that is out of the ordinary; in healthy runs of datasets/lab none of \
+             some thousand tasks was delayed for so long after its executor's first ones. Set on the training \
+             families of datasets/lab (`emberscope calibrate`)",
+};
+const MIN_SPIKES: Threshold = Threshold {
+    name: "min_spikes",
+    value: 3.0,
+    unit: Unit::Count,
+    reason: "tasks delayed like that from which it is no accident. Set on the training families of datasets/lab \
+             (`emberscope calibrate`)",
+};
 const FLOOR: Threshold = Threshold {
     name: "floor_share",
     value: 0.02,
@@ -46,8 +63,11 @@ const FLOOR: Threshold = Threshold {
 struct Hit<'a> {
     stage: &'a StageSummary,
     loss: StageLoss,
-    delay_ms: f64,
-    duration_ms: f64,
+    /// Scheduler delay of all its tasks beyond what is usual, in ms.
+    lost_ms: f64,
+    /// How many tasks were delayed, and of how many.
+    delayed: usize,
+    tasks: usize,
 }
 
 fn check(ctx: &Context<'_>) -> Outcome {
@@ -58,23 +78,58 @@ fn check(ctx: &Context<'_>) -> Outcome {
         Ok(ran) => ran,
         Err(skipped) => return skipped,
     };
-    let hits: Vec<Hit<'_>> = ran.into_iter().filter_map(|stage| look(ctx, stage)).collect();
+    let settled = tasks::settled_from(ctx.run);
+    let mut hits: Vec<Hit<'_>> = Vec::new();
+    let mut spikes: Vec<Hit<'_>> = Vec::new();
+    for stage in ran {
+        match throughout(ctx, stage) {
+            Some(hit) => hits.push(hit),
+            None => spikes.extend(spiked(ctx, stage, &settled)),
+        }
+    }
+    // One long delay comes and goes; several have a cause.
+    if ctx.reaches(spikes.iter().map(|hit| hit.delayed).sum::<usize>() as f64, &MIN_SPIKES) {
+        hits.append(&mut spikes);
+    }
     Outcome::of(finding(ctx, &hits).into_iter().collect())
 }
 
-fn look<'a>(ctx: &Context<'_>, stage: &'a StageSummary) -> Option<Hit<'a>> {
+/// A stage most of whose tasks were delayed.
+fn throughout<'a>(ctx: &Context<'_>, stage: &'a StageSummary) -> Option<Hit<'a>> {
     // Cold tasks wait for jars, classes and connections; what is judged is what remains when those are there.
     if !ctx.reaches(stage.quantiles(Metric::SchedulerDelay)?.p95 as f64, &MIN_DELAY) || stage.warm_duration.is_none() {
         return None;
     }
     let warm = tasks::warm(ctx, stage.key);
-    let delay_ms = tasks::median(warm.iter().filter_map(|task| task.row.scheduler_delay_ms()).map(|ms| ms as f64))?;
-    let duration_ms = tasks::median(warm.iter().map(tasks::Task::duration))?;
+    let delay_ms = tasks::median(warm.iter().filter_map(delay))?;
+    let duration_ms = tasks::median(warm.iter().map(Task::duration))?;
     if !(delay_ms >= ctx.threshold(&MIN_DELAY) && delay_ms >= ctx.threshold(&DELAY_RATIO) * duration_ms) {
         return None;
     }
-    let loss = StageLoss::of_task_time(stage, delay_ms * stage.tasks.succeeded as f64)?;
-    Some(Hit { stage, loss, delay_ms, duration_ms })
+    let tasks = usize::try_from(stage.tasks.succeeded).unwrap_or(usize::MAX);
+    let lost_ms = delay_ms * stage.tasks.succeeded as f64;
+    Some(Hit { stage, loss: StageLoss::of_task_time(stage, lost_ms)?, lost_ms, delayed: tasks, tasks })
+}
+
+/// A stage with some tasks that were delayed for long, the first ones of each executor's life aside.
+fn spiked<'a>(ctx: &Context<'_>, stage: &'a StageSummary, settled: &BTreeMap<u64, i64>) -> Option<Hit<'a>> {
+    if !ctx.reaches(stage.quantiles(Metric::SchedulerDelay)?.max as f64, &SPIKE) {
+        return None;
+    }
+    let all = tasks::successful(ctx.run, ctx.run.stages.get(&stage.key)?);
+    let is_settled = |task: &&Task| {
+        task.executor.and_then(|executor| settled.get(&executor)).is_some_and(|&from| task.launch >= from)
+    };
+    let delays: Vec<f64> =
+        all.iter().filter(is_settled).filter_map(delay).filter(|&ms| ctx.reaches(ms, &SPIKE)).collect();
+    let lost_ms: f64 = delays.iter().sum();
+    let loss = StageLoss::of_task_time(stage, lost_ms)?;
+    Some(Hit { stage, loss, lost_ms, delayed: delays.len(), tasks: all.len() })
+}
+
+/// Scheduler delay of a task in ms.
+fn delay(task: &Task) -> Option<f64> {
+    task.row.scheduler_delay_ms().map(|ms| ms as f64)
 }
 
 fn finding(ctx: &Context<'_>, hits: &[Hit<'_>]) -> Option<Finding> {
@@ -83,26 +138,27 @@ fn finding(ctx: &Context<'_>, hits: &[Hit<'_>]) -> Option<Finding> {
         return None;
     }
     let worst = hits.iter().find(|hit| Some(hit.stage.key) == losses.worst())?;
+    let each = worst.lost_ms / worst.delayed.max(1) as f64;
     let mut finding = Finding::new(
         Problem::SchedulerDelay,
         0.7,
         stage_subject(ctx, worst.stage.key),
         format!(
-            "the median warm task of {} spent {} of its {} waiting to be run or for its end to be noticed",
+            "{} of {} of {} waited {} each to be run or for their end to be noticed",
+            words::count(worst.delayed as u64),
+            words::plural(worst.tasks as u64, "task"),
             losses.name(),
-            words::duration(worst.delay_ms),
-            words::duration(worst.duration_ms),
+            words::duration(each),
         ),
     );
     finding.evidence = vec![
-        Evidence::number("warm_scheduler_delay_p50_ms", worst.delay_ms, Unit::Ms).over(ctx.threshold(&MIN_DELAY)),
-        Evidence::number("warm_task_duration_p50_ms", worst.duration_ms, Unit::Ms),
+        Evidence::number("scheduler_delay_mean_ms", each, Unit::Ms).over(ctx.threshold(&MIN_DELAY)),
+        Evidence::number("delayed_tasks_count", hits.iter().map(|hit| hit.delayed).sum::<usize>() as f64, Unit::Count),
     ];
     if let Some(gc) = driver_gc(ctx) {
         finding.evidence.push(Evidence::number("driver_total_gc_time_ms", gc, Unit::Ms));
     }
     losses.list(ctx, &mut finding);
-    let delayed = worst.delay_ms * worst.stage.tasks.succeeded as f64;
     let task_ms = worst.stage.task_ms() as f64;
     let summed = if losses.len() > 1 {
         format!("; summed over {}, each at its share of the clock", losses.stage_attempts())
@@ -111,11 +167,11 @@ fn finding(ctx: &Context<'_>, hits: &[Hit<'_>]) -> Option<Finding> {
     };
     finding.savings = losses.savings(format!(
         "{} of stage {} x {} of delay = {}, {} of its {} of task time; the stage would be shorter by that share of its {}{summed}",
-        words::plural(worst.stage.tasks.succeeded, "task"),
+        words::plural(worst.delayed as u64, "task"),
         worst.stage.key,
-        words::duration(worst.delay_ms),
-        words::duration(delayed),
-        words::percent((delayed / task_ms.max(1.0)).min(1.0)),
+        words::duration(each),
+        words::duration(worst.lost_ms),
+        words::percent((worst.lost_ms / task_ms.max(1.0)).min(1.0)),
         words::duration(task_ms),
         words::duration(worst.stage.wall_clock_ms),
     ));

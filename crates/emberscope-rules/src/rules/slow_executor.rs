@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use emberscope_extract::features::StageSummary;
-use emberscope_run::{ExecutorId, StageKey, Unit};
+use emberscope_run::{ExecutorId, StageKey, TaskColumn, Unit};
 
 use crate::finding::{Advice, Evidence, Finding, Subject};
 use crate::problem::Problem;
@@ -16,7 +16,7 @@ use crate::words;
 /// The rule.
 pub(super) static RULE: Rule = Rule {
     problem: Problem::SlowExecutor,
-    summary: "Warm tasks of one executor took much longer than others' of the same stages with as much data.",
+    summary: "Tasks of one executor took much longer than others' of the same stages with as much data.",
     documentation: include_str!("slow_executor.md"),
     thresholds: &[SLOW_FACTOR, MIN_TASKS, MIN_TASK, FLOOR, LEAST],
     explained_by: &[],
@@ -27,20 +27,21 @@ const SLOW_FACTOR: Threshold = Threshold {
     name: "slow_factor",
     value: 1.5,
     unit: Unit::Ratio,
-    reason: "median over an executor's warm tasks of duration against the others' median of the same stage, less what more data \
+    reason: "median over an executor's tasks of duration against the others' median of the same stage, less what more data \
              explains. Equal hosts differ by 10 to 20 %. Set by judgement, not yet calibrated on labelled runs",
 };
 const MIN_TASKS: Threshold = Threshold {
     name: "min_tasks",
-    value: 8.0,
+    value: 5.0,
     unit: Unit::Count,
-    reason: "warm tasks of the executor below which it was unlucky rather than slow. Set by judgement",
+    reason: "compared tasks of the executor below which it was unlucky rather than slow. Set on the training \
+             families of datasets/lab (`emberscope calibrate`)",
 };
 const MIN_TASK: Threshold = Threshold {
     name: "min_task_ms",
     value: 100.0,
     unit: Unit::Ms,
-    reason: "median duration of a stage's warm tasks below which the clock's grain and the driver's distance decide. Set by \
+    reason: "median duration of the others' tasks below which the clock's grain and the driver's distance decide. Set by \
              judgement",
 };
 const FLOOR: Threshold = Threshold {
@@ -52,12 +53,13 @@ const FLOOR: Threshold = Threshold {
 };
 const LEAST: Threshold = Threshold {
     name: "floor_ms",
-    value: 2_000.0,
+    value: 500.0,
     unit: Unit::Ms,
-    reason: "a run that would be shorter by less than two seconds is as it should be",
+    reason: "a run that would be shorter by less than two seconds is as it should be. Set on the training families \
+             of datasets/lab (`emberscope calibrate`)",
 };
 
-/// What one executor's warm tasks took, held against the others'.
+/// What one executor's tasks took, held against the others'.
 #[derive(Debug, Default)]
 struct Compared {
     durations: Vec<f64>,
@@ -70,15 +72,12 @@ struct Compared {
 fn check(ctx: &Context<'_>) -> Outcome {
     let mut executors: BTreeMap<u64, Compared> = BTreeMap::new();
     let mut comparable = false;
+    let settled = tasks::settled_from(ctx.run);
     for stage in ctx.features.stages.values().filter(|stage| stage.executors > 1) {
-        let enough = stage.warm_duration.is_some_and(|warm| warm.p50 as f64 >= ctx.threshold(&MIN_TASK));
-        comparable |= stage.warm_duration.is_some();
-        if enough {
-            compare(ctx, stage, &mut executors);
-        }
+        comparable |= compare(ctx, stage, &settled, &mut executors);
     }
     if !comparable {
-        return Outcome::missing("a stage with warm tasks on two executors or more");
+        return Outcome::missing("tasks of one stage on two executors or more that had run some before");
     }
     // By host: all executors of a slow host are one finding.
     let mut hosts: BTreeMap<Option<&str>, Vec<(ExecutorId, Compared)>> = BTreeMap::new();
@@ -94,53 +93,86 @@ fn check(ctx: &Context<'_>) -> Outcome {
     Outcome::of(hosts.into_iter().filter_map(|(host, slow)| finding(ctx, host, slow)).collect())
 }
 
-/// Adds a stage's warm tasks to their executors, each over the median of the warm tasks on other executors.
-fn compare(ctx: &Context<'_>, stage: &StageSummary, executors: &mut BTreeMap<u64, Compared>) {
-    let mut own: BTreeMap<u64, Vec<Task>> = BTreeMap::new();
-    for task in tasks::warm(ctx, stage.key) {
-        if let Some(executor) = task.executor {
-            own.entry(executor).or_default().push(task);
+/// Adds a stage's tasks to their executors, each over the median of the others' tasks: cold ones over cold ones and warm ones
+/// over warm ones, so that an executor that ran few tasks of each stage, because it is slow, can be compared. Says whether
+/// any could be.
+fn compare(
+    ctx: &Context<'_>,
+    stage: &StageSummary,
+    settled: &BTreeMap<u64, i64>,
+    executors: &mut BTreeMap<u64, Compared>,
+) -> bool {
+    let Some(attempt) = ctx.run.stages.get(&stage.key) else { return false };
+    let mut classes: [BTreeMap<u64, Vec<Task>>; 2] = Default::default();
+    for task in tasks::successful(ctx.run, attempt) {
+        let Some(executor) = task.executor else { continue };
+        if settled.get(&executor).is_some_and(|&from| task.launch >= from) {
+            classes[usize::from(task.warm)].entry(executor).or_default().push(task);
         }
     }
-    for (&executor, tasks) in &own {
-        let others = || own.iter().filter(|(other, _)| **other != executor).flat_map(|(_, tasks)| tasks);
-        if others().count() < 4 {
-            continue;
-        }
-        let Some(typical) = tasks::median(others().map(Task::duration)).filter(|&ms| ms > 0.0) else { continue };
-        let ratios = |value: fn(&Task) -> Option<f64>| -> Vec<f64> {
-            match tasks::median(others().filter_map(value)).filter(|&typical| typical > 0.0) {
-                Some(typical) => tasks.iter().filter_map(value).map(|own| own / typical).collect(),
-                None => Vec::new(),
+    let mut comparable = false;
+    let mut excesses: BTreeMap<u64, Excess> = BTreeMap::new();
+    for own in &classes {
+        for (&executor, tasks) in own {
+            let others = || own.iter().filter(|(other, _)| **other != executor).flat_map(|(_, tasks)| tasks);
+            let Some(typical) = tasks::median(others().map(Task::duration)) else { continue };
+            comparable = true;
+            if !ctx.reaches(typical, &MIN_TASK) {
+                continue;
             }
-        };
-        let entry = executors.entry(executor).or_default();
-        entry.durations.extend(tasks.iter().map(|task| task.duration() / typical));
-        entry.bytes.extend(ratios(|task| task.row.bytes_in().map(|bytes| bytes as f64)));
-        entry.cpu.extend(ratios(Task::cpu_ms));
-        entry.gc.extend(
-            tasks.iter().filter_map(|task| {
-                Some(task.number(emberscope_run::TaskColumn::JvmGcTime)? / task.duration().max(1.0))
-            }),
-        );
-        entry.losses.push(loss(stage, tasks, others(), typical));
+            let ratios = |value: fn(&Task) -> Option<f64>| -> Vec<f64> {
+                match tasks::median(others().filter_map(value)).filter(|&typical| typical > 0.0) {
+                    Some(typical) => tasks.iter().filter_map(value).map(|own| own / typical).collect(),
+                    None => Vec::new(),
+                }
+            };
+            let entry = executors.entry(executor).or_default();
+            entry.durations.extend(tasks.iter().map(|task| task.duration() / typical));
+            entry.bytes.extend(ratios(|task| task.row.bytes_in().map(|bytes| bytes as f64)));
+            entry.cpu.extend(ratios(Task::cpu_ms));
+            let collected = |task: &Task| Some(task.number(TaskColumn::JvmGcTime)? / task.duration().max(1.0));
+            entry.gc.extend(tasks.iter().filter_map(collected));
+            excesses.entry(executor).or_default().add(tasks, typical);
+        }
     }
+    for (executor, excess) in excesses {
+        let ends = |own: bool| {
+            let tasks = classes.iter().flatten().filter(|(other, _)| (**other == executor) == own);
+            tasks.flat_map(|(_, tasks)| tasks).map(|task| task.finish).max()
+        };
+        if let Some(compared) = executors.get_mut(&executor) {
+            compared.losses.push(excess.loss(stage, ends(true), ends(false)));
+        }
+    }
+    comparable
 }
 
-/// What a stage lost: the excess spread over the slots, or its end after the others' last task, as far as one task's
-/// excess explains that.
-fn loss<'a>(stage: &StageSummary, own: &[Task], others: impl Iterator<Item = &'a Task>, typical: f64) -> StageLoss {
-    let excess: f64 = own.iter().map(|task| (task.duration() - typical).max(0.0)).sum();
-    let largest = own.iter().map(|task| task.duration() - typical).fold(0.0, f64::max);
-    let end = |tasks: &mut dyn Iterator<Item = &'a Task>| tasks.map(|task| task.finish).max();
-    let others_end = end(&mut { others });
-    let own_end = own.iter().map(|task| task.finish).max();
-    let tail = match (own_end, others_end) {
-        (Some(own), Some(others)) => own.saturating_sub(others).max(0) as f64,
-        _ => 0.0,
-    };
-    let spread = stage.slots.map_or(0.0, |slots| excess / slots as f64);
-    StageLoss::of_span(stage, spread.max(tail.min(largest)), excess)
+/// By how much an executor's tasks of a stage were longer than the others', in ms.
+#[derive(Debug, Default)]
+struct Excess {
+    whole: f64,
+    largest: f64,
+}
+
+impl Excess {
+    fn add(&mut self, tasks: &[Task], typical: f64) {
+        for task in tasks {
+            let excess = (task.duration() - typical).max(0.0);
+            self.whole += excess;
+            self.largest = self.largest.max(excess);
+        }
+    }
+
+    /// What a stage lost: the excess spread over the slots, or its end after the others' last task, as far as one task's
+    /// excess explains that.
+    fn loss(&self, stage: &StageSummary, own_end: Option<i64>, others_end: Option<i64>) -> StageLoss {
+        let tail = match (own_end, others_end) {
+            (Some(own), Some(others)) => own.saturating_sub(others).max(0) as f64,
+            _ => 0.0,
+        };
+        let spread = stage.slots.map_or(0.0, |slots| self.whole / slots as f64);
+        StageLoss::of_span(stage, spread.max(tail.min(self.largest)), self.whole)
+    }
 }
 
 /// Duration over the others', less what more data explains; `None` below the least number of tasks.
@@ -198,12 +230,13 @@ fn finding(ctx: &Context<'_>, host: Option<&str>, mut slow: Vec<(ExecutorId, Com
         Evidence::number("relative_task_duration_ratio", factor, Unit::Ratio)
             .over(ctx.threshold(&SLOW_FACTOR))
             .against(1.0),
-        Evidence::number("warm_tasks_count", worst.durations.len() as f64, Unit::Count),
+        Evidence::number("compared_tasks_count", worst.durations.len() as f64, Unit::Count),
         Evidence::number("compared_stages_count", worst.losses.len() as f64, Unit::Count),
     ];
     finding
         .evidence
         .extend(cpu.map(|cpu| Evidence::number("relative_executor_cpu_time_ratio", cpu, Unit::Ratio).against(1.0)));
+    losses.list(ctx, &mut finding);
     finding.savings = losses.savings(format!(
         "its tasks took {} longer than the others' medians; spread over the slots, or as each stage ended later for it, over {}, \
          each at its share of the clock",
@@ -292,9 +325,9 @@ mod tests {
         assert_eq!(findings.len(), 1);
         assert_eq!(findings[0].subject.executor_id.as_deref(), Some("3"));
         assert_eq!(findings[0].subject.host.as_deref(), Some("host-3"));
-        // 16 tasks on 2 cores: 8 s on the others, 16 s here. 14 warm tasks are 14 s over, by 6 slots 2.3 s; the tail of 8 s
-        // is explained by one task's excess for 1 s.
-        assert_eq!(findings[0].savings.wall_clock_ms, Some(2_333));
+        // 16 tasks on 2 cores: 8 s on the others, 16 s here. 12 tasks, without the first four of the executor's life, are 12 s
+        // over, by 6 slots 2 s; the tail of 8 s is explained by one task's excess for 1 s.
+        assert_eq!(findings[0].savings.wall_clock_ms, Some(2_000));
         assert!(findings[0].advice[0].text.contains("they waited"));
         assert_eq!(findings[0].advice.last().unwrap().config["spark.yarn.exclude.nodes"], "host-3");
     }
@@ -319,7 +352,25 @@ mod tests {
                 stage.task(partition).on(if late { "2" } else { "1" }).duration_ms(if late { 8_000 } else { 1_000 });
             }
         });
-        assert_eq!(check(&RULE, &run), []);
+        assert!(!matches!(outcome(&RULE, &run), Outcome::Found(_)));
+    }
+
+    #[test]
+    fn an_executor_that_is_too_slow_to_have_more_than_one_task_of_a_stage_is_compared_by_those() {
+        let mut builder = run().executor("1", 1).executor("2", 1);
+        for id in 0..8 {
+            builder = builder.stage(id, |stage| {
+                for partition in 0..6 {
+                    let slow = partition == 0;
+                    stage.task(partition).on(if slow { "2" } else { "1" }).duration_ms(if slow { 4_000 } else { 800 });
+                }
+            });
+        }
+        let findings = check(&RULE, &builder);
+        // Its tasks of the first two stages are its first ones; the other six took five times as long as the first of executor 1.
+        assert_eq!(findings.len(), 1);
+        assert_eq!(findings[0].subject.executor_id.as_deref(), Some("2"));
+        assert!(findings[0].summary.contains("5.0 times"), "{}", findings[0].summary);
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub(super) static RULE: Rule = Rule {
     problem: Problem::SlowStart,
     summary: "The run waited for executors: for the first, or for the others while tasks were pending.",
     documentation: include_str!("slow_start.md"),
-    thresholds: &[USUAL, FLOOR],
+    thresholds: &[USUAL, USUAL_PROCESS, FLOOR],
     explained_by: &[Problem::ExecutorChurn],
     check,
 };
@@ -24,6 +24,14 @@ const USUAL: Threshold = Threshold {
     unit: Unit::Ms,
     reason: "a container and its JVM take 5 to 15 s to start on a cluster with room; only what is longer is a wait. Set by \
              judgement, not yet calibrated on labelled runs",
+};
+const USUAL_PROCESS: Threshold = Threshold {
+    name: "usual_process_start_ms",
+    value: 3_500.0,
+    unit: Unit::Ms,
+    reason: "the same where workers that are there already only start a JVM (standalone, local-cluster). In the \
+             healthy runs of datasets/lab it took up to 3 s on a busy host of two cores. Set on the training \
+             families of datasets/lab (`emberscope calibrate`)",
 };
 const FLOOR: Threshold = Threshold {
     name: "floor_share",
@@ -43,12 +51,20 @@ fn check(ctx: &Context<'_>) -> Outcome {
         return Outcome::missing("when executors came");
     }
     let Some(first_launch) = ctx.features.timeline.first_launch else { return Outcome::missing("tasks with times") };
-    let first = first_wait(ctx, first_launch).map_or(0.0, |ms| (ms as f64 - ctx.threshold(&USUAL)).max(0.0));
+    let first = first_wait(ctx, first_launch).map_or(0.0, |ms| (ms as f64 - usual_ms(ctx)).max(0.0));
     let further = ramp(ctx);
     if ctx.below_floor(first + further.cost_ms, &FLOOR) {
         return Outcome::Clear;
     }
     Outcome::Found(vec![finding(ctx, first, &further, first_launch)])
+}
+
+/// How long executors usually take to come, in ms.
+fn usual_ms(ctx: &Context<'_>) -> f64 {
+    match deployment::manager(ctx.run) {
+        Manager::Standalone | Manager::LocalCluster => ctx.threshold(&USUAL_PROCESS),
+        _ => ctx.threshold(&USUAL),
+    }
 }
 
 /// From the application's start to its first executor, when the driver was waiting for it; `None` when it was not.
@@ -97,7 +113,7 @@ fn ramp(ctx: &Context<'_>) -> Ramp {
             at = came;
         }
         // The executors would have come at the usual pace anyway.
-        if lost > 0.0 && at.since(first).0 as f64 > ctx.threshold(&USUAL) {
+        if lost > 0.0 && at.since(first).0 as f64 > usual_ms(ctx) {
             ramp.cost_ms += stage.wall_clock_saving(lost);
             ramp.slots = ramp.slots.max(end_slots);
         }
@@ -121,7 +137,7 @@ fn last_launch(run: &Run, key: StageKey) -> Option<Timestamp> {
 
 fn finding(ctx: &Context<'_>, first: f64, ramp: &Ramp, first_launch: Timestamp) -> Finding {
     let further = ramp.cost_ms;
-    let usual = words::duration(ctx.threshold(&USUAL));
+    let usual = words::duration(usual_ms(ctx));
     let mut parts = Vec::new();
     if first > 0.0 {
         parts.push(format!("its first executors {} beyond the usual {usual}", words::duration(first)));
@@ -139,8 +155,7 @@ fn finding(ctx: &Context<'_>, first: f64, ramp: &Ramp, first_launch: Timestamp) 
     let came = ctx.run.worker_executors().filter_map(|executor| executor.added_at).min();
     if let (Some(start), Some(came)) = (start, came) {
         finding.evidence.push(
-            Evidence::number("first_executor_after_ms", came.since(start).0 as f64, Unit::Ms)
-                .over(ctx.threshold(&USUAL)),
+            Evidence::number("first_executor_after_ms", came.since(start).0 as f64, Unit::Ms).over(usual_ms(ctx)),
         );
     }
     if let Some(start) = start {

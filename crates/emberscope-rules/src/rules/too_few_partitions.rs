@@ -24,10 +24,10 @@ pub(super) static RULE: Rule = Rule {
 
 const MIN_TASK: Threshold = Threshold {
     name: "min_task_ms",
-    value: 3_000.0,
+    value: 800.0,
     unit: Unit::Ms,
-    reason: "mean task duration from which dividing pays: below it a new wave of tasks costs as much as it gains. Set by \
-             judgement, not yet calibrated on labelled runs",
+    reason: "mean task duration from which dividing pays: below it a new wave of tasks costs as much as it gains. \
+             Set on the training families of datasets/lab (`emberscope calibrate`)",
 };
 const MIN_BYTES: Threshold = Threshold {
     name: "min_partition_bytes",
@@ -52,9 +52,10 @@ const FLOOR: Threshold = Threshold {
 };
 const LEAST: Threshold = Threshold {
     name: "floor_ms",
-    value: 2_000.0,
+    value: 500.0,
     unit: Unit::Ms,
-    reason: "a run that would be shorter by less than two seconds is as it should be",
+    reason: "a run that would be shorter by less than two seconds is as it should be. Set on the training families \
+             of datasets/lab (`emberscope calibrate`)",
 };
 
 /// A stage with too few partitions.

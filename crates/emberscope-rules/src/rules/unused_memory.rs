@@ -28,9 +28,10 @@ const FLOOR: Threshold = Threshold {
 };
 const MIN_UNUSED: Threshold = Threshold {
     name: "min_unused_bytes",
-    value: 1_073_741_824.0,
+    value: 536_870_912.0,
     unit: Unit::Bytes,
-    reason: "bytes of one executor that could be given back: below 1 GiB nobody gains. Set by judgement",
+    reason: "bytes of one executor that could be given back: below 1 GiB nobody gains. Set on the training families \
+             of datasets/lab (`emberscope calibrate`)",
 };
 const MARGIN: Threshold = Threshold {
     name: "margin",
@@ -41,9 +42,10 @@ const MARGIN: Threshold = Threshold {
 };
 const MIN_LIFE: Threshold = Threshold {
     name: "min_life_ms",
-    value: 60_000.0,
+    value: 8_000.0,
     unit: Unit::Ms,
-    reason: "life of an executor whose peak counts: in a shorter one the heap has not been filled once. Set by judgement",
+    reason: "life of an executor whose peak counts: in a shorter one the heap has not been filled once. Set on the \
+             training families of datasets/lab (`emberscope calibrate`)",
 };
 
 /// The least heap that is advised: Spark's own default.

@@ -213,7 +213,7 @@ fn of<'a>(ctx: &Context<'a>, stage: &'a StageSummary) -> Option<StageBlocked<'a>
 /// does, and elsewhere it does not. Seen in real logs: 0.5 to 1 and more (the clock of the time is coarser) on quiet hosts, 0.3
 /// on two cores with five times as many threads.
 pub(crate) fn deserialize_cpu_ratio<'a>(stages: impl Iterator<Item = &'a StageBlocked<'a>>) -> Option<f64> {
-    const LEAST_MS: f64 = 200.0;
+    const LEAST_MS: f64 = 40.0;
     let (mut time, mut cpu) = (0.0, 0.0);
     for task in stages.flat_map(|stage| &stage.tasks) {
         if let Some((ms, cpu_ms)) = task.deserialize {
@@ -222,6 +222,14 @@ pub(crate) fn deserialize_cpu_ratio<'a>(stages: impl Iterator<Item = &'a StageBl
         }
     }
     (time >= LEAST_MS).then(|| cpu / time)
+}
+
+/// Time in writing shuffle files over run time, of the stages that wrote any: Spark measures it around nothing but the calls
+/// that write. `None` when none wrote.
+pub(crate) fn writing_share(stages: &[StageBlocked<'_>]) -> Option<f64> {
+    let written = |stage: &&StageBlocked<'_>| stage.stage.sum(Metric::ShuffleWriteBytes).is_some_and(|bytes| bytes > 0);
+    let sum = Blocked::sum(stages.iter().filter(written).map(|stage| Some(stage.blocked)))?;
+    Some(sum.share(sum.write_ms))
 }
 
 /// Why no stage's time off the CPU can be told apart; `None` when the log has what is needed.

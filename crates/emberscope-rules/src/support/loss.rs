@@ -10,9 +10,10 @@ use crate::words;
 /// Time below which a rule is silent whatever its share of the run.
 pub(crate) const LEAST: Threshold = Threshold {
     name: "floor_ms",
-    value: 1_000.0,
+    value: 300.0,
     unit: Unit::Ms,
-    reason: "a run that would be shorter by less than a second is as it should be",
+    reason: "a run that would be shorter by less than a third of a second is as it should be: so much a healthy run of 10 to 20 s \
+             varies by itself",
 };
 
 /// A finding lists this many subjects; the number of the others is in its evidence.

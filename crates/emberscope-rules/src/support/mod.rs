@@ -2,6 +2,7 @@
 //! losses of many stages become one finding.
 
 pub(crate) mod blocked;
+pub(crate) mod killed;
 pub(crate) mod loss;
 pub(crate) mod memory;
 pub(crate) mod partitioning;

@@ -3,9 +3,9 @@
 //! An executor's first tasks of a stage, one for each core, pay for class loading, JIT and first connections: in healthy
 //! runs they are 5 to 10 times slower at equal data. Whatever is judged by comparing tasks is judged on the others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BinaryHeap};
 
-use emberscope_run::{Run, StageAttempt, StageKey, TaskColumn, TaskRow, TaskStatus};
+use emberscope_run::{NULL, Run, StageAttempt, StageKey, TaskColumn, TaskRow, TaskStatus};
 
 use crate::rule::Context;
 
@@ -69,6 +69,29 @@ pub(crate) fn warm(ctx: &Context<'_>, key: StageKey) -> Vec<Task> {
     let mut tasks = successful(ctx.run, stage);
     tasks.retain(|task| task.warm);
     tasks
+}
+
+/// Tasks for each core with which an executor starts: until then its JVM loads classes and compiles.
+const NEW_TASKS_A_CORE: u64 = 2;
+
+/// Executors by their index in the run's names, with the launch in ms since 1970 from which on they are new no more.
+pub(crate) fn settled_from(run: &Run) -> BTreeMap<u64, i64> {
+    let mut first: BTreeMap<u64, BinaryHeap<i64>> = BTreeMap::new();
+    for stage in run.stages.values() {
+        let launches = stage.tasks.column(TaskColumn::LaunchTime);
+        let executors = stage.tasks.column(TaskColumn::Executor);
+        for (&launch, &executor) in launches.iter().zip(&executors) {
+            let (Ok(launch), true) = (i64::try_from(launch), launch != NULL && executor != NULL) else { continue };
+            let id = usize::try_from(executor).ok().and_then(|index| run.executor_names.get(index));
+            let cores = id.and_then(|id| run.executors.get(id)?.cores).unwrap_or(1).max(1);
+            let heap = first.entry(executor).or_default();
+            heap.push(launch);
+            if heap.len() as u64 > cores.saturating_mul(NEW_TASKS_A_CORE) {
+                heap.pop();
+            }
+        }
+    }
+    first.into_iter().filter_map(|(executor, heap)| Some((executor, heap.peek()?.saturating_add(1)))).collect()
 }
 
 /// The median of some numbers (the upper of the two middle ones, as Spark takes it); `None` when there are none.

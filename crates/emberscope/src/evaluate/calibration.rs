@@ -158,8 +158,10 @@ fn rounded(value: f64) -> f64 {
     if value == 0.0 {
         return 0.0;
     }
-    let scale = 10f64.powi(DIGITS - 1 - value.abs().log10().floor() as i32);
-    (value * scale).round() / scale
+    let places = DIGITS - 1 - value.abs().log10().floor() as i32;
+    // Powers of ten are exact upwards only.
+    let power = 10f64.powi(places.abs());
+    if places > 0 { (value * power).round() / power } else { (value / power).round() * power }
 }
 
 /// What one run shows of each rule as it is, and of each trial by value.

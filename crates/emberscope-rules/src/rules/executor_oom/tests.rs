@@ -47,16 +47,9 @@ fn a_container_over_its_limit_is_found_with_what_it_would_have_needed() {
 }
 
 #[test]
-fn a_kill_where_there_is_no_container_is_not_told_as_one_of_a_container() {
+fn a_kill_where_there_is_no_container_says_nothing_of_memory() {
     for master in ["local-cluster[2,1,1024]", "spark://host:7077"] {
-        let findings = check(&RULE, &killed("Command exited with code 137").set("spark.master", master));
-        let finding = &findings[0];
-        assert!(finding.confidence <= 0.5);
-        let all: String = finding.advice.iter().map(|advice| advice.text.as_str()).collect();
-        assert!(all.contains("exit code 137 is SIGKILL") && all.contains("dmesg"), "{all}");
-        assert!(finding.advice.iter().all(|advice| advice.config.is_empty()), "{all}");
-        assert!(!finding.summary.contains("container"), "{}", finding.summary);
-        assert!(finding.evidence.iter().all(|fact| !fact.feature.contains("memoryOverhead")));
+        assert_eq!(check(&RULE, &killed("Command exited with code 137").set("spark.master", master)), [], "{master}");
     }
     // On YARN, and where the reason speaks of a container, its limit can be what killed it.
     for (master, reason) in [
