@@ -62,9 +62,15 @@ fn root(parents: &[Option<usize>], start: usize) -> usize {
     index
 }
 
+/// Problems that slow many things down at once: they explain no more time than they cost themselves.
+const SPREADING: &[Problem] = &[Problem::SchedulerDelay, Problem::SlowExecutor, Problem::GcPressure];
+
 fn explains(cause: &Finding, finding: &Finding) -> bool {
     // What is more likely wrong than right explains nothing.
     if !surely(cause) {
+        return false;
+    }
+    if SPREADING.contains(&cause.problem) && finding.savings.wall_clock_ms > cause.savings.wall_clock_ms {
         return false;
     }
     let failures = FAILURES.contains(&cause.problem) && FAILURES.contains(&finding.problem);

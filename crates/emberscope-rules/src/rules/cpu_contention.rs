@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use emberscope_extract::features::Metric;
-use emberscope_run::Unit;
+use emberscope_run::{StageKey, Unit};
 
 use crate::deployment::is_local;
 use crate::finding::{Advice, Evidence, Finding, Subject};
@@ -100,12 +100,15 @@ fn finding(ctx: &Context<'_>, stages: &[StageBlocked<'_>]) -> Option<Finding> {
     let ratio = ctx.threshold(&WAIT_RATIO);
     let waiting: Vec<&StageBlocked<'_>> =
         stages.iter().filter(|stage| stage.blocked.share(stage.blocked.rest_ms) >= ratio).collect();
-    let disk_is_fine = blocked::writing_share(stages).is_some_and(|share| !ctx.reaches(share, &FINE_DISK));
+    let deserialize = blocked::deserialize_cpu_ratio(waiting.iter().copied());
+    // That the disk is fine says nothing of other storage: the hosts must be seen to be busy as well.
+    let disk_is_fine =
+        deserialize.is_some() && blocked::writing_share(stages).is_some_and(|share| !ctx.reaches(share, &FINE_DISK));
     let is_proper = |stage: &&&StageBlocked<'_>| {
         waits(ctx, stage, &WAIT_RATIO) || disk_is_fine && stage.blocked.main_cause() == Cause::Disk
     };
     let proper: Vec<&&StageBlocked<'_>> = waiting.iter().filter(is_proper).collect();
-    let names: BTreeSet<String> = proper.iter().map(|stage| ctx.stage_called(stage.stage.key)).collect();
+    let names: BTreeSet<String> = proper.iter().map(|stage| code(ctx, stage.stage.key)).collect();
     let covered: f64 = waiting.iter().map(|stage| stage.blocked.run_ms).sum();
     let proper_ms: f64 = proper.iter().map(|stage| stage.blocked.run_ms).sum();
     if !(names.len() as f64 >= ctx.threshold(&MIN_STAGES)
@@ -114,7 +117,6 @@ fn finding(ctx: &Context<'_>, stages: &[StageBlocked<'_>]) -> Option<Finding> {
     {
         return None;
     }
-    let deserialize = blocked::deserialize_cpu_ratio(waiting.iter().copied());
     if deserialize.is_some_and(|ratio| ratio >= ctx.threshold(&HAD_CPU)) {
         return None;
     }
@@ -140,7 +142,7 @@ fn finding(ctx: &Context<'_>, stages: &[StageBlocked<'_>]) -> Option<Finding> {
     if losses.negligible(ctx, &FLOOR, &LEAST) {
         return None;
     }
-    let backed = deserialize.is_some_and(|ratio| ratio < 0.5);
+    let backed = deserialize.is_some();
     let mut finding = Finding::new(
         Problem::CpuContention,
         if backed { 0.55 } else { 0.4 },
@@ -172,6 +174,16 @@ fn finding(ctx: &Context<'_>, stages: &[StageBlocked<'_>]) -> Option<Finding> {
     ));
     finding.advice = advice(ctx, overall.share(overall.cpu_ms));
     Some(finding)
+}
+
+/// The code of a stage: its call site, or where that is Spark's own the description of its SQL execution without the number.
+fn code(ctx: &Context<'_>, key: StageKey) -> String {
+    let name = ctx.stage_name(key).trim();
+    if !name.is_empty() && !name.contains("CompletableFuture.java") {
+        return name.to_owned();
+    }
+    let called = ctx.stage_called(key);
+    called.split_once(": ").map_or(called.clone(), |(_, rest)| rest.to_owned())
 }
 
 fn by_executor(stages: &[&StageBlocked<'_>]) -> BTreeMap<Option<u64>, Blocked> {

@@ -62,7 +62,7 @@ const LEAST: Threshold = Threshold {
     name: "floor_ms",
     value: 500.0,
     unit: Unit::Ms,
-    reason: "files are read from cold caches in the first seconds of every run",
+    reason: "a run that would be shorter by less than half a second is as it should be",
 };
 
 fn check(ctx: &Context<'_>) -> Outcome {
@@ -88,7 +88,8 @@ fn check(ctx: &Context<'_>) -> Outcome {
             let by_exclusion = waits >= ctx.threshold(&WAIT_RATIO)
                 && elsewhere.is_none_or(|elsewhere| elsewhere < ctx.threshold(&ELSEWHERE) * waits)
                 && (elsewhere.is_some() || had_cpu.is_some_and(|ratio| ratio >= ctx.threshold(&HAD_CPU)));
-            let by_writing = writing.is_some() && waits >= ctx.threshold(&WRITE_RATIO);
+            let busy = had_cpu.is_some_and(|ratio| ratio < blocked::BUSY_HOST_RATIO);
+            let by_writing = writing.is_some() && !busy && waits >= ctx.threshold(&WRITE_RATIO);
             let is_disk = stage.blocked.main_cause() == Cause::Disk && (by_exclusion || by_writing);
             let loss = StageLoss::of_task_time(stage.stage, waits * stage.stage.sum(Metric::ExecutorRunTime)? as f64)?;
             is_disk.then_some((stage, loss))
@@ -125,7 +126,7 @@ fn finding(ctx: &Context<'_>, hits: &[(&StageBlocked<'_>, StageLoss)]) -> Option
     );
     finding.evidence = vec![
         Evidence::number("off_cpu_with_files_over_run_time_ratio", total.share(wait), Unit::Ratio)
-            .over(ctx.threshold(&WAIT_RATIO)),
+            .over(ctx.threshold(if written { &WRITE_RATIO } else { &WAIT_RATIO })),
         Evidence::number("shuffle_write_wait_time_ms", total.write_ms, Unit::Ms),
         Evidence::number("off_cpu_without_metric_ms", total.rest_ms, Unit::Ms),
         Evidence::number(

@@ -25,8 +25,8 @@ const MIN_RETURNED: Threshold = Threshold {
     name: "min_returned",
     value: 2.0,
     unit: Unit::Count,
-    reason: "executors that were given back and replaced later: a few are what dynamic allocation is for. Set on \
-             the training families of datasets/lab (`emberscope calibrate`)",
+    reason: "executors that were given back and replaced later: one may be chance. Set on the training families \
+             of datasets/lab (`emberscope calibrate`)",
 };
 const WORKED_SHARE: Threshold = Threshold {
     name: "worked_share",

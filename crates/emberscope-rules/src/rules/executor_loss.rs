@@ -229,9 +229,7 @@ fn advice(ctx: &Context<'_>, departure: Departure, reason: &str, shuffle_lost: b
             "The cluster took the hosts or containers: preemption by another queue or spot instances. Guaranteed capacity for \
              the run ends it; where it has to be lived with, let executors hand their blocks on before they go.",
         )),
-        Departure::Memory(kind @ (MemoryKind::Killed | MemoryKind::Terminated))
-            if !killed::in_container(ctx, kind, reason) =>
-        {
+        Departure::Memory(kind @ MemoryKind::Killed) if !killed::in_container(ctx, kind, reason) => {
             all.extend(killed::advice(ctx, deployment::asked_memory(ctx.run, ctx.settings)));
         }
         Departure::Memory(MemoryKind::Killed | MemoryKind::Terminated) => all.push(Advice::text(

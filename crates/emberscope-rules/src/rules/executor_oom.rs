@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use emberscope_run::{ExecutorId, Failure, StageKey, TaskColumn, TaskEndKind, Unit};
 
-use crate::deployment::{self, AskedMemory};
+use crate::deployment::{self, AskedMemory, Manager};
 use crate::failures::{self, Departure, FailedTasks, Loss, MemoryKind};
 use crate::finding::{Advice, Evidence, Finding, Harm, Savings, Subject};
 use crate::problem::Problem;
@@ -151,13 +151,14 @@ fn finding(ctx: &Context<'_>, kind: MemoryKind, deaths: &Deaths<'_>) -> Option<F
     };
     let from_outside = matches!(kind, MemoryKind::Container | MemoryKind::Killed | MemoryKind::Terminated);
     let contained = !from_outside || killed::in_container(ctx, kind, &reason);
-    // Without a container a signal says nothing of memory: that the executor went is another rule's.
-    if !contained {
+    // Where nothing limits a process a signal says nothing of memory: that the executor went is another rule's.
+    let plain = matches!(deployment::manager(ctx.run), Manager::Standalone | Manager::LocalCluster | Manager::Local);
+    if !contained && (plain || kind == MemoryKind::Terminated) {
         return None;
     }
     let mut finding = Finding::new(
         Problem::ExecutorOom,
-        confidence(kind),
+        if contained { confidence(kind) } else { confidence(kind).min(0.5) },
         Subject::executor(first),
         format!("{whom} {}{with}", what_happened(kind)),
     );

@@ -177,7 +177,8 @@ fn finding(ctx: &Context<'_>, mut group: Vec<Discard<'_>>) -> Option<Finding> {
         wall_clock_ms: Some(saved.wall_ms.round() as u64),
         core_ms: Some(saved.task_ms.round() as u64),
         how: format!(
-            "{} of {basis}, the share of the rows that were dropped, and decoding and testing them at {} rows a second{}",
+            "{} of {basis}, the share of the rows that were dropped, and decoding and testing them at {} rows a second, as far \
+             as the stage took so long{}",
             share_words(dropped),
             words::count(ctx.threshold(&ROWS_PER_SECOND) as u64),
             if group.len() > 1 { format!("; and so for {} scans", group.len()) } else { String::new() },

@@ -49,7 +49,8 @@ const LEAST: Threshold = Threshold {
     name: "floor_ms",
     value: 300.0,
     unit: Unit::Ms,
-    reason: "a JVM that starts collects for some hundred ms while it loads classes: no run is short enough to gain by that",
+    reason: "less than that a JVM collects while it loads classes. Set on the training families of datasets/lab \
+             (`emberscope calibrate`)",
 };
 
 /// A stage whose tasks stood still.

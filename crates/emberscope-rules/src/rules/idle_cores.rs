@@ -23,9 +23,9 @@ const FLOOR: Threshold = Threshold {
     name: "floor_share",
     value: 0.3,
     unit: Unit::Ratio,
-    reason: "share of the core time held that fewer cores would not hold (this costs money, not wall-clock time): \
-             tails of stages and the driver's turns leave a healthy batch run at 50 to 80 % utilisation. Set on the \
-             training families of datasets/lab (`emberscope calibrate`)",
+    reason: "share of the core time held that fewer cores would not hold without making the run longer (this \
+             costs money, not wall-clock time). Set on the training families of datasets/lab (`emberscope \
+             calibrate`)",
 };
 const MIN_CORE_TIME: Threshold = Threshold {
     name: "min_core_ms",

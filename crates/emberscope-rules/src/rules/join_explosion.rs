@@ -24,8 +24,9 @@ const FACTOR: Threshold = Threshold {
     name: "output_factor",
     value: 2.5,
     unit: Unit::Ratio,
-    reason: "rows out over rows of the larger input; a join with a dimension gives 1, with a list of a few entries \
-             a key 2 to 5. Set on the training families of datasets/lab (`emberscope calibrate`)",
+    reason: "rows out over rows of the larger input; a join with a dimension gives 1. A list of two or three \
+             entries a key is common and a list of more may be meant: then the finding says what it costs. Set on \
+             the training families of datasets/lab (`emberscope calibrate`)",
 };
 const MIN_ROWS: Threshold = Threshold {
     name: "min_output_rows",

@@ -24,14 +24,15 @@ const MIN_BYTES: Threshold = Threshold {
     name: "min_bytes",
     value: 16_777_216.0,
     unit: Unit::Bytes,
-    reason: "one and a half times what Spark broadcasts by itself (spark.sql.autoBroadcastJoinThreshold). Set on \
-             the training families of datasets/lab (`emberscope calibrate`)",
+    reason: "size in memory; Spark broadcasts by itself what is up to 10 MiB in files \
+             (spark.sql.autoBroadcastJoinThreshold). Set on the training families of datasets/lab (`emberscope \
+             calibrate`)",
 };
 const MIN_ROWS: Threshold = Threshold {
     name: "min_rows",
     value: 200_000.0,
     unit: Unit::Count,
-    reason: "rows from which a size of less than 70 MiB is believed: Spark counts a hash table in whole pages, of \
+    reason: "rows from which a size of up to one page is believed: Spark counts a hash table in whole pages, of \
              up to 64 MiB where the heap is large, and the size may be that of an empty page. Set on the training \
              families of datasets/lab (`emberscope calibrate`)",
 };
@@ -99,7 +100,7 @@ fn check(ctx: &Context<'_>) -> Outcome {
     Outcome::of(groups.into_values().filter_map(|group| finding(ctx, group)).collect())
 }
 
-/// Spark counts a hash table in whole pages, of up to 64 MiB where the heap is large (`TaskMemoryManager`).
+/// Spark counts a hash table in whole pages, of up to 64 MiB where the heap is large (`TaskMemoryManager`); with a margin.
 const LARGEST_PAGE_BYTES: f64 = 73_400_320.0;
 
 fn measure<'a>(

@@ -63,9 +63,9 @@ fn check(ctx: &Context<'_>) -> Outcome {
     };
     let mut hits: Vec<Hit<'_>> = ran.into_iter().filter_map(|stage| look(ctx, stage)).collect();
     if !hits.is_empty() {
-        // What comes to the driver to be broadcast is that rule's.
+        // What comes to the driver to be broadcast is that rule's, but for the limit, which counts it as well.
         let broadcasting = SqlStages::broadcasting(ctx);
-        hits.retain(|hit| !broadcasting.contains(&hit.stage.key));
+        hits.retain(|hit| near_limit(ctx, hit) || !broadcasting.contains(&hit.stage.key));
     }
     Outcome::of(finding(ctx, &hits).into_iter().collect())
 }
@@ -79,19 +79,21 @@ fn look<'a>(ctx: &Context<'_>, stage: &'a StageSummary) -> Option<Hit<'a>> {
     let serialized_ms = stage.sum(Metric::ResultSerializationTime).unwrap_or(0) as f64;
     let spread = stage.slots.map_or(0.0, |slots| serialized_ms / slots as f64);
     let taken_in_ms = taken_in(ctx, stage, bytes);
-    let mut loss = StageLoss::of_span(stage, waited_ms + spread, serialized_ms);
-    // The driver does this when the stage is over: it is not a part of its time.
-    loss.wall_ms += taken_in_ms;
+    let loss = StageLoss::of_span(stage, waited_ms + spread, serialized_ms);
     let limit = ctx.settings.for_stage(stage.key).bytes("spark.driver.maxResultSize").filter(|&limit| limit > 0);
     Some(Hit { stage, loss, bytes, waited_ms, taken_in_ms, serialized_ms, limit: limit.map(|limit| limit as f64) })
 }
 
 /// Bytes of results that a driver takes in, in a second: it decompresses and decodes them, and hands them on to Python or to
 /// the user's objects. Longer than that the driver is at something else. In datasets/lab it was 100 to 170 MB a second.
-const TAKEN_IN_PER_SECOND: f64 = 50e6;
+const TAKEN_IN_PER_SECOND: f64 = 100e6;
 
 /// Time in ms after a stage in which nothing runs but the driver, as far as taking its results in explains it.
 fn taken_in(ctx: &Context<'_>, stage: &StageSummary, bytes: f64) -> f64 {
+    // After a stage that only prepares the next one the driver takes in nothing.
+    if stage.sum(Metric::ShuffleWriteBytes).is_some_and(|bytes| bytes > 0) {
+        return 0.0;
+    }
     let Some(end) = stage.last_finish else { return 0.0 };
     let others = || ctx.features.stages.values().filter(|other| other.key != stage.key);
     if others().any(|other| other.first_launch.is_some_and(|at| at <= end) && other.last_finish > Some(end)) {
@@ -120,14 +122,21 @@ fn near_limit(ctx: &Context<'_>, hit: &Hit<'_>) -> bool {
 
 fn finding(ctx: &Context<'_>, hits: &[Hit<'_>]) -> Option<Finding> {
     let losses = Losses::of(hits.iter().map(|hit| hit.loss.clone()).collect());
-    let costly = !losses.negligible(ctx, &FLOOR, &LEAST);
+    // The driver takes results in when their stage is over: that is no part of the stage's time.
+    let taken_in_ms: f64 = hits.iter().map(|hit| hit.taken_in_ms).sum();
+    let lost_ms = losses.wall_ms() + taken_in_ms;
+    let costly = !ctx.below_floor(lost_ms, &FLOOR) && ctx.reaches(lost_ms, &LEAST);
     let near = hits.iter().filter(|hit| near_limit(ctx, hit)).max_by(|a, b| a.bytes.total_cmp(&b.bytes));
     if !costly && near.is_none() {
         return None;
     }
     let worst = match near {
         Some(near) => near,
-        None => hits.iter().find(|hit| Some(hit.stage.key) == losses.worst())?,
+        None => hits.iter().max_by(|a, b| {
+            (a.loss.wall_ms + a.taken_in_ms)
+                .total_cmp(&(b.loss.wall_ms + b.taken_in_ms))
+                .then(b.stage.key.cmp(&a.stage.key))
+        })?,
     };
     let mut finding = Finding::new(
         Problem::LargeResult,
@@ -172,6 +181,7 @@ fn finding(ctx: &Context<'_>, hits: &[Hit<'_>]) -> Option<Finding> {
         words::duration(worst.serialized_ms),
         losses.stage_attempts(),
     ));
+    finding.savings.wall_clock_ms = Some(lost_ms.round() as u64);
     finding.advice = advice(ctx, worst, near.is_some());
     Some(finding)
 }

@@ -55,9 +55,8 @@ const FLOOR: Threshold = Threshold {
     name: "floor_share",
     value: 0.015,
     unit: Unit::Ratio,
-    reason: "share of the run's wall-clock time that shuffling and sorting the sides took; the estimate takes rates \
-             that this run did not measure, and below 5 % a rerun of the same job varies as much. Set on the \
-             training families of datasets/lab (`emberscope calibrate`)",
+    reason: "share of the run's wall-clock time that shuffling and sorting the sides took, by rates that this run \
+             did not measure. Set on the training families of datasets/lab (`emberscope calibrate`)",
 };
 const KEY: &str = "spark.sql.autoBroadcastJoinThreshold";
 

@@ -88,21 +88,23 @@ struct Python {
 }
 
 impl Python {
-    /// Takes in another function that the same stages call.
+    /// Takes in another function that the same stages call. Workers of one stage feed each other and run side by side: their
+    /// time is that of the longest.
     fn add(&mut self, other: &Self) {
         let sum = |a: Option<u64>, b: Option<u64>| Some(a?.saturating_add(b?));
-        let sum_ms = |a: Option<f64>, b: Option<f64>| Some(a? + b?);
-        self.functions = format!("{}, {}", other.functions, self.functions);
+        if !self.functions.contains(&other.functions) && self.functions.matches(", ").count() < 3 {
+            self.functions = format!("{}, {}", other.functions, self.functions);
+        }
         self.by_row |= other.by_row;
-        // What is not measured is the stages' time, whichever function it is asked for.
-        let both = if self.measured { self.in_python_ms + other.in_python_ms } else { self.in_python_ms };
-        self.in_python_ms = both.min(self.cost.task_ms);
         self.measured &= other.measured;
-        self.start_ms = sum_ms(self.start_ms, other.start_ms);
-        self.function_ms = sum_ms(self.function_ms, other.function_ms);
         self.rows = self.rows.max(other.rows);
         self.sent = sum(self.sent, other.sent);
-        self.spent = self.cost.of_task_ms(self.in_python_ms);
+        if other.in_python_ms > self.in_python_ms {
+            self.in_python_ms = other.in_python_ms;
+            self.start_ms = other.start_ms;
+            self.function_ms = other.function_ms;
+            self.spent = other.spent;
+        }
     }
 }
 
@@ -150,7 +152,7 @@ fn check(ctx: &Context<'_>) -> Outcome {
         known = true;
         if python_ms / run_ms >= ctx.threshold(&RDD_SHARE) {
             // One program, one cause.
-            let usual = usual_share(ctx, &BTreeSet::from([key]));
+            let usual = usual_share(ctx, &BTreeSet::from([key]), Attempts::All);
             rdds.push(in_rdds(ctx, key, (python_ms * usual - starting(ctx, summary)).max(0.0)));
         }
     }
@@ -186,15 +188,15 @@ fn in_plan(
         (None, None) => None,
         (start, init) => Some(start.unwrap_or(0.0) + init.unwrap_or(0.0)),
     };
+    let besides = if transport == PythonTransport::Rows { start } else { start_ms };
     let (python_ms, measured) = if let Some(total) = total {
         // The total contains starting and initializing, which has other causes than the rows; but a worker that is used again
         // is initialized while it waits for its first rows.
-        let besides = if transport == PythonTransport::Rows { start } else { start_ms };
-        ((total - besides.unwrap_or(0.0)).max(0.0) * usual_share(ctx, ran), true)
+        ((total - besides.unwrap_or(0.0)).max(0.0) * usual_share(ctx, ran, Attempts::Successful), true)
     } else {
         let part = |key| {
             let stage = ctx.features.stages.get(key)?;
-            let usual = usual_share(ctx, &BTreeSet::from([*key]));
+            let usual = usual_share(ctx, &BTreeSet::from([*key]), Attempts::All);
             Some((outside_the_jvm(stage)?.0 * usual - starting(ctx, stage)).max(0.0))
         };
         let parts: Option<Vec<f64>> = ran.iter().map(part).collect();
@@ -209,7 +211,7 @@ fn in_plan(
         execution: Some(plan.execution.id),
         in_python_ms: python_ms,
         measured,
-        start_ms,
+        start_ms: besides,
         function_ms: plan::metric_ms(node, "time to execute Python code"),
         rows: plan::rows(node),
         sent: plan::metric(node, "data sent to Python workers"),
@@ -219,15 +221,25 @@ fn in_plan(
     })
 }
 
+/// Whose time a figure is: SQL metrics are those of successful attempts only.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Attempts {
+    All,
+    Successful,
+}
+
 /// The share of the stages' task time that is left when failed attempts do not count, and no task for more than three times the
 /// median: what one task or a failure took has another cause than the function.
-fn usual_share(ctx: &Context<'_>, stages: &BTreeSet<StageKey>) -> f64 {
+fn usual_share(ctx: &Context<'_>, stages: &BTreeSet<StageKey>, of: Attempts) -> f64 {
     let (mut usual, mut whole) = (0.0, 0.0);
     for stage in stages.iter().filter_map(|key| ctx.run.stages.get(key)) {
         let durations = tasks::successful(ctx.run, stage).iter().map(Task::duration).collect::<Vec<_>>();
         let most = 3.0 * tasks::median(durations.iter().copied()).unwrap_or(0.0);
         usual += durations.iter().map(|ms| ms.min(most)).sum::<f64>();
-        whole += ctx.features.stages.get(&stage.key).map_or(0.0, |summary| summary.task_ms() as f64);
+        whole += match of {
+            Attempts::Successful => durations.iter().sum(),
+            Attempts::All => ctx.features.stages.get(&stage.key).map_or(0.0, |summary| summary.task_ms() as f64),
+        };
     }
     if whole > 0.0 { (usual / whole).min(1.0) } else { 1.0 }
 }

@@ -63,8 +63,10 @@ const FLOOR: Threshold = Threshold {
 struct Hit<'a> {
     stage: &'a StageSummary,
     loss: StageLoss,
-    /// Scheduler delay of all its tasks beyond what is usual, in ms.
+    /// Scheduler delay of the delayed tasks, in ms.
     lost_ms: f64,
+    /// From which delay on they count, in ms.
+    least_ms: f64,
     /// How many tasks were delayed, and of how many.
     delayed: usize,
     tasks: usize,
@@ -108,12 +110,16 @@ fn throughout<'a>(ctx: &Context<'_>, stage: &'a StageSummary) -> Option<Hit<'a>>
     }
     let tasks = usize::try_from(stage.tasks.succeeded).unwrap_or(usize::MAX);
     let lost_ms = delay_ms * stage.tasks.succeeded as f64;
-    Some(Hit { stage, loss: StageLoss::of_task_time(stage, lost_ms)?, lost_ms, delayed: tasks, tasks })
+    let least_ms = ctx.threshold(&MIN_DELAY);
+    Some(Hit { stage, loss: StageLoss::of_task_time(stage, lost_ms)?, lost_ms, least_ms, delayed: tasks, tasks })
 }
 
 /// A stage with some tasks that were delayed for long, the first ones of each executor's life aside.
 fn spiked<'a>(ctx: &Context<'_>, stage: &'a StageSummary, settled: &BTreeMap<u64, i64>) -> Option<Hit<'a>> {
-    if !ctx.reaches(stage.quantiles(Metric::SchedulerDelay)?.max as f64, &SPIKE) {
+    // Among many tasks a few delays are nothing.
+    let delays = stage.quantiles(Metric::SchedulerDelay)?;
+    let longest = if delays.count > 100 { delays.p95 } else { delays.max };
+    if !ctx.reaches(longest as f64, &SPIKE) {
         return None;
     }
     let all = tasks::successful(ctx.run, ctx.run.stages.get(&stage.key)?);
@@ -124,7 +130,7 @@ fn spiked<'a>(ctx: &Context<'_>, stage: &'a StageSummary, settled: &BTreeMap<u64
         all.iter().filter(is_settled).filter_map(delay).filter(|&ms| ctx.reaches(ms, &SPIKE)).collect();
     let lost_ms: f64 = delays.iter().sum();
     let loss = StageLoss::of_task_time(stage, lost_ms)?;
-    Some(Hit { stage, loss, lost_ms, delayed: delays.len(), tasks: all.len() })
+    Some(Hit { stage, loss, lost_ms, least_ms: ctx.threshold(&SPIKE), delayed: delays.len(), tasks: all.len() })
 }
 
 /// Scheduler delay of a task in ms.
@@ -144,15 +150,20 @@ fn finding(ctx: &Context<'_>, hits: &[Hit<'_>]) -> Option<Finding> {
         0.7,
         stage_subject(ctx, worst.stage.key),
         format!(
-            "{} of {} of {} waited {} each to be run or for their end to be noticed",
+            "{} of {} of stage {} waited about {} each to be run or for their end to be noticed{}",
             words::count(worst.delayed as u64),
             words::plural(worst.tasks as u64, "task"),
-            losses.name(),
+            worst.stage.key,
             words::duration(each),
+            match losses.len() {
+                0 | 1 => String::new(),
+                2 => ", and some of one other stage".to_owned(),
+                stages => format!(", and some of {} other stages", words::count(stages as u64 - 1)),
+            },
         ),
     );
     finding.evidence = vec![
-        Evidence::number("scheduler_delay_mean_ms", each, Unit::Ms).over(ctx.threshold(&MIN_DELAY)),
+        Evidence::number("delayed_tasks_scheduler_delay_ms", each, Unit::Ms).over(worst.least_ms),
         Evidence::number("delayed_tasks_count", hits.iter().map(|hit| hit.delayed).sum::<usize>() as f64, Unit::Count),
     ];
     if let Some(gc) = driver_gc(ctx) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use emberscope_extract::features::StageSummary;
+use emberscope_extract::features::{Metric, StageSummary};
 use emberscope_run::{ExecutorId, StageKey, TaskColumn, Unit};
 
 use crate::finding::{Advice, Evidence, Finding, Subject};
@@ -55,14 +55,16 @@ const LEAST: Threshold = Threshold {
     name: "floor_ms",
     value: 500.0,
     unit: Unit::Ms,
-    reason: "a run that would be shorter by less than two seconds is as it should be. Set on the training families \
-             of datasets/lab (`emberscope calibrate`)",
+    reason: "a run that would be shorter by less than half a second is as it should be. Set on the training \
+             families of datasets/lab (`emberscope calibrate`)",
 };
 
 /// What one executor's tasks took, held against the others'.
 #[derive(Debug, Default)]
 struct Compared {
     durations: Vec<f64>,
+    /// Tasks of other executors that they were held against.
+    against: usize,
     bytes: Vec<f64>,
     cpu: Vec<f64>,
     gc: Vec<f64>,
@@ -93,6 +95,9 @@ fn check(ctx: &Context<'_>) -> Outcome {
     Outcome::of(hosts.into_iter().filter_map(|(host, slow)| finding(ctx, host, slow)).collect())
 }
 
+/// From so many executors on each is held against all.
+const MANY_EXECUTORS: usize = 32;
+
 /// Adds a stage's tasks to their executors, each over the median of the others' tasks: cold ones over cold ones and warm ones
 /// over warm ones, so that an executor that ran few tasks of each stage, because it is slow, can be compared. Says whether
 /// any could be.
@@ -102,7 +107,9 @@ fn compare(
     settled: &BTreeMap<u64, i64>,
     executors: &mut BTreeMap<u64, Compared>,
 ) -> bool {
-    let Some(attempt) = ctx.run.stages.get(&stage.key) else { return false };
+    // Where even long tasks are below the least there is nothing to compare.
+    let long = stage.quantiles(Metric::Duration).map_or(0.0, |durations| durations.p95 as f64);
+    let Some(attempt) = ctx.run.stages.get(&stage.key).filter(|_| ctx.reaches(long, &MIN_TASK)) else { return false };
     let mut classes: [BTreeMap<u64, Vec<Task>>; 2] = Default::default();
     for task in tasks::successful(ctx.run, attempt) {
         let Some(executor) = task.executor else { continue };
@@ -114,7 +121,9 @@ fn compare(
     let mut excesses: BTreeMap<u64, Excess> = BTreeMap::new();
     for own in &classes {
         for (&executor, tasks) in own {
-            let others = || own.iter().filter(|(other, _)| **other != executor).flat_map(|(_, tasks)| tasks);
+            // Among many executors one does not move the median: it is that of all, not found anew for each.
+            let many = own.len() > MANY_EXECUTORS;
+            let others = || own.iter().filter(|(other, _)| many || **other != executor).flat_map(|(_, tasks)| tasks);
             let Some(typical) = tasks::median(others().map(Task::duration)) else { continue };
             comparable = true;
             if !ctx.reaches(typical, &MIN_TASK) {
@@ -128,6 +137,7 @@ fn compare(
             };
             let entry = executors.entry(executor).or_default();
             entry.durations.extend(tasks.iter().map(|task| task.duration() / typical));
+            entry.against = entry.against.saturating_add(others().count());
             entry.bytes.extend(ratios(|task| task.row.bytes_in().map(|bytes| bytes as f64)));
             entry.cpu.extend(ratios(Task::cpu_ms));
             let collected = |task: &Task| Some(task.number(TaskColumn::JvmGcTime)? / task.duration().max(1.0));
@@ -177,7 +187,7 @@ impl Excess {
 
 /// Duration over the others', less what more data explains; `None` below the least number of tasks.
 fn factor(ctx: &Context<'_>, compared: &Compared) -> Option<f64> {
-    if !ctx.reaches(compared.durations.len() as f64, &MIN_TASKS) {
+    if !ctx.reaches(compared.durations.len().min(compared.against) as f64, &MIN_TASKS) {
         return None;
     }
     let bytes = tasks::median(compared.bytes.iter().copied()).unwrap_or(1.0).max(1.0);

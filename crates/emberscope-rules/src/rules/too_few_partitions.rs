@@ -54,8 +54,8 @@ const LEAST: Threshold = Threshold {
     name: "floor_ms",
     value: 500.0,
     unit: Unit::Ms,
-    reason: "a run that would be shorter by less than two seconds is as it should be. Set on the training families \
-             of datasets/lab (`emberscope calibrate`)",
+    reason: "a run that would be shorter by less than half a second is as it should be. Set on the training \
+             families of datasets/lab (`emberscope calibrate`)",
 };
 
 /// A stage with too few partitions.
@@ -200,14 +200,21 @@ fn finding(ctx: &Context<'_>, source: DataSource, hits: &[Hit<'_>]) -> Option<Fi
     Some(finding)
 }
 
+/// Tasks are not advised to be shorter than that: Spark's tuning guide calls 200 ms still efficient.
+const LEAST_TASK_MS: f64 = 250.0;
+
 /// Two tasks a slot, so that one slow task does not hold the rest; one where that would make partitions under 1 MiB or
-/// tasks under a third of the least duration.
+/// tasks too short, and fewer where even those were.
 fn wanted(ctx: &Context<'_>, hit: &Hit<'_>) -> (u64, String) {
     let twice = hit.slots.saturating_mul(2);
     let each_ms = hit.stage.task_ms() as f64 / twice as f64;
     let each_bytes = hit.bytes_each * hit.tasks as f64 / twice as f64;
     let small = hit.bytes_each >= ctx.threshold(&MIN_BYTES) && each_bytes < 1_048_576.0;
-    if small || each_ms < ctx.threshold(&MIN_TASK) / 3.0 {
+    if small || each_ms < LEAST_TASK_MS {
+        let most = (hit.stage.task_ms() as f64 / LEAST_TASK_MS) as u64;
+        if most < hit.slots {
+            return (most.max(1), format!("as many as leave each {}", words::duration(LEAST_TASK_MS)));
+        }
         (hit.slots, format!("1 for each of the {} slots", hit.slots))
     } else {
         (twice, format!("2 for each of the {} slots", hit.slots))

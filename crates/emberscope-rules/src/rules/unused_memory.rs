@@ -30,8 +30,8 @@ const MIN_UNUSED: Threshold = Threshold {
     name: "min_unused_bytes",
     value: 536_870_912.0,
     unit: Unit::Bytes,
-    reason: "bytes of one executor that could be given back: below 1 GiB nobody gains. Set on the training families \
-             of datasets/lab (`emberscope calibrate`)",
+    reason: "bytes of one executor that could be given back: half a GiB makes room for another task somewhere. \
+             Set on the training families of datasets/lab (`emberscope calibrate`)",
 };
 const MARGIN: Threshold = Threshold {
     name: "margin",
@@ -42,11 +42,15 @@ const MARGIN: Threshold = Threshold {
 };
 const MIN_LIFE: Threshold = Threshold {
     name: "min_life_ms",
-    value: 8_000.0,
+    value: 60_000.0,
     unit: Unit::Ms,
-    reason: "life of an executor whose peak counts: in a shorter one the heap has not been filled once. Set on the \
-             training families of datasets/lab (`emberscope calibrate`)",
+    reason: "life of an executor whose peak counts: in a shorter one the heap has not been filled once. Less \
+             where spark.executor.metrics.pollingInterval has it polled more often than at each heartbeat: 16 \
+             polls. Set by judgement",
 };
+
+/// Polls of an executor's memory after which its peak counts.
+const POLLS: f64 = 16.0;
 
 /// The least heap that is advised: Spark's own default.
 const LEAST_HEAP: f64 = 1_073_741_824.0;
@@ -58,11 +62,14 @@ fn check(ctx: &Context<'_>) -> Outcome {
     let Some(asked) = deployment::asked_memory(ctx.run, ctx.settings) else {
         return Outcome::missing("what memory was asked for");
     };
+    // Where the peak is polled more often it is known sooner.
+    let polling = ctx.settings.time_ms("spark.executor.metrics.pollingInterval").filter(|&ms| ms > 0);
+    let least_life_ms = polling.map_or(ctx.threshold(&MIN_LIFE), |ms| ctx.threshold(&MIN_LIFE).min(ms as f64 * POLLS));
     let mut peaks = Vec::new();
     let (mut lived, mut life_ms) = (0_u64, 0_u64);
     for executor in ctx.run.worker_executors() {
         let life = ctx.features.executors.get(&executor.id).and_then(|summary| summary.lifetime_ms).unwrap_or(0);
-        if (life as f64) < ctx.threshold(&MIN_LIFE) {
+        if (life as f64) < least_life_ms {
             continue;
         }
         lived += 1;

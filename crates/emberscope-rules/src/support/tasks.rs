@@ -85,9 +85,12 @@ pub(crate) fn settled_from(run: &Run) -> BTreeMap<u64, i64> {
             let id = usize::try_from(executor).ok().and_then(|index| run.executor_names.get(index));
             let cores = id.and_then(|id| run.executors.get(id)?.cores).unwrap_or(1).max(1);
             let heap = first.entry(executor).or_default();
-            heap.push(launch);
-            if heap.len() as u64 > cores.saturating_mul(NEW_TASKS_A_CORE) {
-                heap.pop();
+            if (heap.len() as u64) < cores.saturating_mul(NEW_TASKS_A_CORE) {
+                heap.push(launch);
+            } else if let Some(mut last) = heap.peek_mut()
+                && launch < *last
+            {
+                *last = launch;
             }
         }
     }
