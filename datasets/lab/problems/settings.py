@@ -184,8 +184,8 @@ LARGE_KNOBS: dict[str, dict[int, Knobs]] = {
     "graph_rank": {
         1: {"vertices": 200_000, "iterations": 2},
         2: {"vertices": 300_000, "iterations": 3},
-        3: {"vertices": 500_000, "iterations": 4},
-        4: {"vertices": 700_000, "iterations": 5},
+        3: {"vertices": 450_000, "iterations": 3},
+        4: {"vertices": 600_000, "iterations": 3},
     },
 }
 # No healthy form broadcasts more rows; some versions of Spark state tens of MB even for few of them.
