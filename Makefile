@@ -101,4 +101,4 @@ packages:
 	  echo "Rust is missing (1.95 or newer; see rust-version in Cargo.toml). Install it with rustup, https://rustup.rs" >&2; exit 1; \
 	fi
 
-.PHONY: help demo test build unit docs-fresh fmt clippy python fuzz bench lab lab-tables bless packages
+.PHONY: help demo test build unit docs-fresh fmt clippy python fuzz bench lab lab-advice lab-tables bless packages

@@ -282,6 +282,8 @@ def main() -> None:
     if arguments.list:
         print(*PLAN, sep="\n")
         return
+    if arguments.again and not arguments.names:
+        parser.error("--again needs the runs named")
     if arguments.again:
         raise SystemExit(max(map(differences, names), default=0))
     end = time.monotonic() + 60 * (arguments.minutes or float("inf"))

@@ -49,16 +49,16 @@ const FINE_DISK: Threshold = Threshold {
     name: "fine_disk_write_ratio",
     value: 0.05,
     unit: Unit::Ratio,
-    reason: "time off the CPU in writing shuffle files over run time below which the disk is fine: what stages wait with files is then \
-             no doing of the disk. In healthy runs of datasets/lab it is 0 to 3 %",
+    reason: "time off the CPU in writing shuffle files over run time below which the disk is fine: what stages \
+             wait with files on hosts without a CPU to give is then no doing of the disk. Set on the training \
+             families of datasets/lab (`emberscope calibrate`)",
 };
 const HAD_CPU: Threshold = Threshold {
     name: "deserialize_cpu_ratio",
-    value: 0.45,
+    value: blocked::BUSY_HOST_RATIO,
     unit: Unit::Ratio,
-    reason: "CPU time over time of deserializing warm tasks, which needs nothing but a CPU: from here on the hosts \
-             had one to give. On quiet hosts 0.5 to 1 was seen in real logs and in datasets/lab, on busy ones 0.2 \
-             to 0.4. Set on the training families of datasets/lab (`emberscope calibrate`)",
+    reason: "CPU time over time of deserializing warm tasks, which needs nothing but a CPU: from here on the \
+             hosts had one to give. Set on the training families of datasets/lab (`emberscope calibrate`)",
 };
 const MIN_STAGES: Threshold = Threshold {
     name: "min_stages",

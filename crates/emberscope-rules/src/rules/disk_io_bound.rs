@@ -7,7 +7,7 @@ use crate::finding::{Advice, Evidence, Finding};
 use crate::problem::Problem;
 use crate::rule::{Context, Outcome, Rule, Threshold};
 use crate::support::blocked::{self, Blocked, Cause, StageBlocked};
-use crate::support::loss::{Losses, StageLoss, stage_subject};
+use crate::support::loss::{HALF_A_SECOND, Losses, StageLoss, stage_subject};
 use crate::support::partitioning::set_new;
 use crate::words;
 
@@ -16,7 +16,7 @@ pub(super) static RULE: Rule = Rule {
     problem: Problem::DiskIoBound,
     summary: "Tasks were off the CPU while they moved bytes to or from files, and for no other reason that the log names.",
     documentation: include_str!("disk_io_bound.md"),
-    thresholds: &[WAIT_RATIO, WRITE_RATIO, ELSEWHERE, HAD_CPU, FLOOR, LEAST],
+    thresholds: &[WAIT_RATIO, WRITE_RATIO, ELSEWHERE, HAD_CPU, FLOOR, HALF_A_SECOND],
     explained_by: &[Problem::MemorySpill, Problem::SchedulerDelay],
     check,
 };
@@ -33,9 +33,8 @@ const WRITE_RATIO: Threshold = Threshold {
     value: 0.1,
     unit: Unit::Ratio,
     reason: "time off the CPU in writing shuffle files over run time, of the stages that write any: from here on \
-             the disk is proved to be slow, and what other stages wait with files is its doing as well. In healthy \
-             runs of datasets/lab it is 0 to 3 %. Set on the training families of datasets/lab (`emberscope \
-             calibrate`)",
+             the disk is taken to be slow, and what other stages wait with files to be its doing as well. Set on \
+             the training families of datasets/lab (`emberscope calibrate`)",
 };
 const ELSEWHERE: Threshold = Threshold {
     name: "elsewhere_ratio",
@@ -57,12 +56,6 @@ const FLOOR: Threshold = Threshold {
     unit: Unit::Ratio,
     reason: "share of the run's wall-clock time spent waiting; higher than others, as the log shows the cause only \
              by exclusion. Set on the training families of datasets/lab (`emberscope calibrate`)",
-};
-const LEAST: Threshold = Threshold {
-    name: "floor_ms",
-    value: 500.0,
-    unit: Unit::Ms,
-    reason: "a run that would be shorter by less than half a second is as it should be",
 };
 
 fn check(ctx: &Context<'_>) -> Outcome {
@@ -100,7 +93,7 @@ fn check(ctx: &Context<'_>) -> Outcome {
 
 fn finding(ctx: &Context<'_>, hits: &[(&StageBlocked<'_>, StageLoss)]) -> Option<Finding> {
     let losses = Losses::of(hits.iter().map(|hit| hit.1.clone()).collect());
-    if losses.negligible(ctx, &FLOOR, &LEAST) {
+    if losses.negligible(ctx, &FLOOR, &HALF_A_SECOND) {
         return None;
     }
     let worst = hits.iter().find(|hit| Some(hit.0.stage.key) == losses.worst())?.0;

@@ -38,8 +38,8 @@ const ROWS_PER_SECOND: Threshold = Threshold {
     name: "rows_per_second",
     value: 5_000_000.0,
     unit: Unit::PerSecond,
-    reason: "rows that a core decodes, tests and drops in a second, beside fetching them; in datasets/lab it was 2 to 5 million where \
-             the condition called a function of a date",
+    reason: "rows that a core decodes, tests and drops in a second, beside fetching them. Set by judgement on \
+             runs of datasets/lab whose condition called a function of a date",
 };
 const FLOOR: Threshold = Threshold {
     name: "floor_share",

@@ -85,7 +85,8 @@ fn look<'a>(ctx: &Context<'_>, stage: &'a StageSummary) -> Option<Hit<'a>> {
 }
 
 /// Bytes of results that a driver takes in, in a second: it decompresses and decodes them, and hands them on to Python or to
-/// the user's objects. Longer than that the driver is at something else. In datasets/lab it was 100 to 170 MB a second.
+/// the user's objects. Longer than that the driver is at something else.
+/// Set by judgement on runs of datasets/lab.
 const TAKEN_IN_PER_SECOND: f64 = 100e6;
 
 /// Time in ms after a stage in which nothing runs but the driver, as far as taking its results in explains it.

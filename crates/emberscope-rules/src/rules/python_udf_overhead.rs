@@ -92,7 +92,8 @@ impl Python {
     /// time is that of the longest.
     fn add(&mut self, other: &Self) {
         let sum = |a: Option<u64>, b: Option<u64>| Some(a?.saturating_add(b?));
-        if !self.functions.contains(&other.functions) && self.functions.matches(", ").count() < 3 {
+        let mut names = self.functions.split(", ");
+        if names.clone().count() < 4 && names.all(|name| name != other.functions) {
             self.functions = format!("{}, {}", other.functions, self.functions);
         }
         self.by_row |= other.by_row;

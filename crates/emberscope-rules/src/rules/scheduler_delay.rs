@@ -41,9 +41,8 @@ const SPIKE: Threshold = Threshold {
     name: "spike_ms",
     value: 100.0,
     unit: Unit::Ms,
-    reason: "scheduler delay of a single task that is out of the ordinary; in healthy runs of datasets/lab none of \
-             some thousand tasks was delayed for so long after its executor's first ones. Set on the training \
-             families of datasets/lab (`emberscope calibrate`)",
+    reason: "scheduler delay of a single task that is out of the ordinary, its executor's first tasks aside. Set \
+             on the training families of datasets/lab (`emberscope calibrate`)",
 };
 const MIN_SPIKES: Threshold = Threshold {
     name: "min_spikes",

@@ -8,7 +8,7 @@ use emberscope_run::{ExecutorId, StageKey, TaskColumn, Unit};
 use crate::finding::{Advice, Evidence, Finding, Subject};
 use crate::problem::Problem;
 use crate::rule::{Context, Outcome, Rule, Threshold};
-use crate::support::loss::{Losses, StageLoss};
+use crate::support::loss::{HALF_A_SECOND, Losses, StageLoss};
 use crate::support::partitioning::set_new;
 use crate::support::tasks::{self, Task};
 use crate::words;
@@ -18,7 +18,7 @@ pub(super) static RULE: Rule = Rule {
     problem: Problem::SlowExecutor,
     summary: "Tasks of one executor took much longer than others' of the same stages with as much data.",
     documentation: include_str!("slow_executor.md"),
-    thresholds: &[SLOW_FACTOR, MIN_TASKS, MIN_TASK, FLOOR, LEAST],
+    thresholds: &[SLOW_FACTOR, MIN_TASKS, MIN_TASK, FLOOR, HALF_A_SECOND],
     explained_by: &[],
     check,
 };
@@ -50,13 +50,6 @@ const FLOOR: Threshold = Threshold {
     unit: Unit::Ratio,
     reason: "share of the run's wall-clock time that it cost; below it nobody gains by mending. Set by judgement, not yet \
              calibrated on labelled runs",
-};
-const LEAST: Threshold = Threshold {
-    name: "floor_ms",
-    value: 500.0,
-    unit: Unit::Ms,
-    reason: "a run that would be shorter by less than half a second is as it should be. Set on the training \
-             families of datasets/lab (`emberscope calibrate`)",
 };
 
 /// What one executor's tasks took, held against the others'.
@@ -211,7 +204,7 @@ fn finding(ctx: &Context<'_>, host: Option<&str>, mut slow: Vec<(ExecutorId, Com
             .or_insert(loss);
     }
     let losses = Losses::of(by_stage.into_values().collect());
-    if losses.negligible(ctx, &FLOOR, &LEAST) {
+    if losses.negligible(ctx, &FLOOR, &HALF_A_SECOND) {
         return None;
     }
     slow.sort_by(|a, b| {

@@ -29,16 +29,15 @@ const USUAL_PROCESS: Threshold = Threshold {
     name: "usual_process_start_ms",
     value: 3_500.0,
     unit: Unit::Ms,
-    reason: "the same at least where workers that are there already only start a JVM (standalone, local-cluster). In the healthy runs \
-             of datasets/lab, whose JVMs start from an archive, it was up to 2.8 s. Set on the training families of datasets/lab \
-             (`emberscope calibrate`)",
+    reason: "the same at least where workers that are there already only start a JVM (standalone, local-cluster). \
+             Set on the training families of datasets/lab (`emberscope calibrate`)",
 };
 const DRIVER_STARTS: Threshold = Threshold {
     name: "driver_start_factor",
     value: 5.5,
     unit: Unit::Ratio,
-    reason: "and the time until the driver's block manager was there, so many times: what executors usually take on that host. In \
-             datasets/demo, whose JVMs load their classes one by one, it was 3.6 to 5.1, on local clusters of datasets/lab 3.8 to 4.4",
+    reason: "and the time until the driver's block manager was there, so many times: executors do as much on that \
+             host, and beside each other. Set by judgement on runs of datasets/lab and datasets/demo",
 };
 const FLOOR: Threshold = Threshold {
     name: "floor_share",
@@ -58,12 +57,13 @@ fn check(ctx: &Context<'_>) -> Outcome {
         return Outcome::missing("when executors came");
     }
     let Some(first_launch) = ctx.features.timeline.first_launch else { return Outcome::missing("tasks with times") };
-    let first = first_wait(ctx, first_launch).map_or(0.0, |ms| (ms as f64 - usual_ms(ctx)).max(0.0));
-    let further = ramp(ctx);
+    let usual_ms = usual_ms(ctx);
+    let first = first_wait(ctx, first_launch).map_or(0.0, |ms| (ms as f64 - usual_ms).max(0.0));
+    let further = ramp(ctx, usual_ms);
     if ctx.below_floor(first + further.cost_ms, &FLOOR) {
         return Outcome::Clear;
     }
-    Outcome::Found(vec![finding(ctx, first, &further, first_launch)])
+    Outcome::Found(vec![finding(ctx, first, &further, first_launch, usual_ms)])
 }
 
 /// How long executors usually take to come, in ms.
@@ -116,7 +116,7 @@ struct Ramp {
     slots: u64,
 }
 
-fn ramp(ctx: &Context<'_>) -> Ramp {
+fn ramp(ctx: &Context<'_>, usual_ms: f64) -> Ramp {
     let mut ramp = Ramp::default();
     for (key, stage) in &ctx.features.stages {
         let Some(last_launch) = last_launch(ctx.run, *key) else { continue };
@@ -130,7 +130,7 @@ fn ramp(ctx: &Context<'_>) -> Ramp {
             at = came;
         }
         // The executors would have come at the usual pace anyway.
-        if lost > 0.0 && at.since(first).0 as f64 > usual_ms(ctx) {
+        if lost > 0.0 && at.since(first).0 as f64 > usual_ms {
             ramp.cost_ms += stage.wall_clock_saving(lost);
             ramp.slots = ramp.slots.max(end_slots);
         }
@@ -152,9 +152,9 @@ fn last_launch(run: &Run, key: StageKey) -> Option<Timestamp> {
     Some(Timestamp(i64::try_from(last).ok()?))
 }
 
-fn finding(ctx: &Context<'_>, first: f64, ramp: &Ramp, first_launch: Timestamp) -> Finding {
+fn finding(ctx: &Context<'_>, first: f64, ramp: &Ramp, first_launch: Timestamp, usual_ms: f64) -> Finding {
     let further = ramp.cost_ms;
-    let usual = words::duration(usual_ms(ctx));
+    let usual = words::duration(usual_ms);
     let mut parts = Vec::new();
     if first > 0.0 {
         parts.push(format!("its first executors {} beyond the usual {usual}", words::duration(first)));
@@ -171,9 +171,9 @@ fn finding(ctx: &Context<'_>, first: f64, ramp: &Ramp, first_launch: Timestamp) 
     let start = ctx.run.application.start();
     let came = ctx.run.worker_executors().filter_map(|executor| executor.added_at).min();
     if let (Some(start), Some(came)) = (start, came) {
-        finding.evidence.push(
-            Evidence::number("first_executor_after_ms", came.since(start).0 as f64, Unit::Ms).over(usual_ms(ctx)),
-        );
+        finding
+            .evidence
+            .push(Evidence::number("first_executor_after_ms", came.since(start).0 as f64, Unit::Ms).over(usual_ms));
     }
     if let Some(start) = start {
         finding.evidence.push(Evidence::number("first_task_after_ms", first_launch.since(start).0 as f64, Unit::Ms));

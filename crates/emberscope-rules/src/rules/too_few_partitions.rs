@@ -8,7 +8,7 @@ use emberscope_run::{StageKey, Timestamp, Unit};
 use crate::finding::{Evidence, Finding};
 use crate::problem::Problem;
 use crate::rule::{Context, Outcome, Rule, Threshold};
-use crate::support::loss::{Losses, StageLoss, span_ms, stage_subject};
+use crate::support::loss::{HALF_A_SECOND, Losses, StageLoss, span_ms, stage_subject};
 use crate::support::partitioning::{self, DataSource};
 use crate::words;
 
@@ -17,7 +17,7 @@ pub(super) static RULE: Rule = Rule {
     problem: Problem::TooFewPartitions,
     summary: "A long stage has fewer tasks than there are cores, and its data could be divided.",
     documentation: include_str!("too_few_partitions.md"),
-    thresholds: &[MIN_TASK, MIN_BYTES, MIN_TASK_WITHOUT_BYTES, FLOOR, LEAST],
+    thresholds: &[MIN_TASK, MIN_BYTES, MIN_TASK_WITHOUT_BYTES, FLOOR, HALF_A_SECOND],
     explained_by: &[],
     check,
 };
@@ -49,13 +49,6 @@ const FLOOR: Threshold = Threshold {
     unit: Unit::Ratio,
     reason: "share of the run's wall-clock time that dividing the work over all slots would save; perfect division is never \
              reached, so this floor is higher than others. Set by judgement, not yet calibrated on labelled runs",
-};
-const LEAST: Threshold = Threshold {
-    name: "floor_ms",
-    value: 500.0,
-    unit: Unit::Ms,
-    reason: "a run that would be shorter by less than half a second is as it should be. Set on the training \
-             families of datasets/lab (`emberscope calibrate`)",
 };
 
 /// A stage with too few partitions.
@@ -151,7 +144,7 @@ fn free_slots(stage: &StageSummary, spans: &[Span], slots: u64) -> Option<u64> {
 
 fn finding(ctx: &Context<'_>, source: DataSource, hits: &[Hit<'_>]) -> Option<Finding> {
     let losses = Losses::of(hits.iter().map(|hit| hit.loss.clone()).collect());
-    if losses.negligible(ctx, &FLOOR, &LEAST) {
+    if losses.negligible(ctx, &FLOOR, &HALF_A_SECOND) {
         return None;
     }
     let worst = hits.iter().find(|hit| Some(hit.stage.key) == losses.worst())?;

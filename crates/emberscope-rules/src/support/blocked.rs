@@ -207,8 +207,8 @@ fn of<'a>(ctx: &Context<'a>, stage: &'a StageSummary) -> Option<StageBlocked<'a>
     Some(StageBlocked { stage, tasks, blocked })
 }
 
-/// CPU time over time of deserializing settled tasks below which the hosts had no CPU to give. In datasets/lab it was 0.2 to 0.4
-/// beside busy processes and 0.45 to 0.6 without.
+/// CPU time over time of deserializing settled tasks below which the hosts had no CPU to give. Set on the training families of
+/// datasets/lab (`emberscope calibrate --only cpu-contention`).
 pub(crate) const BUSY_HOST_RATIO: f64 = 0.45;
 
 /// CPU time over time of deserializing settled tasks, all stages together; `None` when they took too little of it to tell.

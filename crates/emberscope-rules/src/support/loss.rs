@@ -16,6 +16,15 @@ pub(crate) const LEAST: Threshold = Threshold {
              varies by itself",
 };
 
+/// The same for rules whose causes come and go for a moment in any run.
+pub(crate) const HALF_A_SECOND: Threshold = Threshold {
+    name: "floor_ms",
+    value: 500.0,
+    unit: Unit::Ms,
+    reason: "a run that would be shorter by less than half a second is as it should be. Set on the training families of datasets/lab \
+             (`emberscope calibrate`)",
+};
+
 /// A finding lists this many subjects; the number of the others is in its evidence.
 const MAX_SUBJECTS: usize = 10;
 
