@@ -71,11 +71,29 @@ lab: packages $(LAB)/venvs/spark-3.5.9/ready ## Record the lab's runs that are m
 	@$(LAB_PYTHON) -m datasets.lab.manifest
 
 lab-advice: build $(LAB)/venvs/spark-3.5.9/ready ## Record the pairs of runs that try the advice, those that are missing, and print what came of it.
-	@$(LAB_PYTHON) -m datasets.lab.advice $(PROBLEMS) $(if $(MINUTES),--minutes $(MINUTES))
-	@$(LAB_PYTHON) -m datasets.lab.advice --table
+	@$(LAB_PYTHON) -m datasets.lab.advice $(TRIALS) $(if $(MINUTES),--minutes $(MINUTES))
+	@$(BUILD) --workspace --bins
+	@$(BIN) docs crates/emberscope/docs
+	@cat crates/emberscope/docs/advice.md
 
 lab-tables: build ## Write the feature tables of all the lab's runs to target/lab-tables.
 	@$(BIN) extract datasets/lab/logs --out target/lab-tables
+
+# Figures that docs show are those that the commands print now. Terminals differ in width, files do not.
+FIGURES := datasets/lab/figures
+EVALUATE := COLUMNS=100 $(BIN) evaluate --labels datasets/lab/labels.jsonl
+CALIBRATE := COLUMNS=100 $(BIN) calibrate --labels datasets/lab/labels.jsonl --split training
+
+lab-figures: build ## Write how good the rules are on the labelled runs to datasets/lab/figures.
+	@mkdir -p $(FIGURES)
+	@$(EVALUATE) --split training >$(FIGURES)/training.txt
+	@$(EVALUATE) --split judged >$(FIGURES)/judged.txt
+	@$(CALIBRATE) >$(FIGURES)/calibration.txt
+
+figures-fresh: build
+	@$(EVALUATE) --split training | diff -u $(FIGURES)/training.txt - || { echo "make lab-figures writes it" >&2; exit 1; }
+	@$(EVALUATE) --split judged | diff -u $(FIGURES)/judged.txt - || { echo "make lab-figures writes it" >&2; exit 1; }
+	@$(CALIBRATE) | diff -u $(FIGURES)/calibration.txt - >/dev/null || { echo "calibration.txt is stale; make lab-figures writes it" >&2; exit 1; }
 
 bless: build ## Write again what is generated: docs, schema, snapshots.
 	@$(BIN) docs crates/emberscope/docs
@@ -101,4 +119,4 @@ packages:
 	  echo "Rust is missing (1.95 or newer; see rust-version in Cargo.toml). Install it with rustup, https://rustup.rs" >&2; exit 1; \
 	fi
 
-.PHONY: help demo test build unit docs-fresh fmt clippy python fuzz bench lab lab-advice lab-tables bless packages
+.PHONY: help demo test build unit docs-fresh fmt clippy python fuzz bench lab lab-advice lab-tables lab-figures figures-fresh bless packages

@@ -9,7 +9,7 @@ import java.util.Random;
  *
  * <p>Environment: LAB_HOARD_SHARE of the heap is held; LAB_HOARD_KIND is "small" (objects of 80 bytes) or "large" (arrays of
  * 16 KB); LAB_HOARD_CHURN_MB_S of it is replaced each second; LAB_HOARD_EXECUTORS: only in executors with smaller ids;
- * LAB_HOARD_MARKER: begin when this file is there.
+ * LAB_HOARD_MARKER: begin when this file is there; LAB_HOARD_MB: so much is held, whatever the heap.
  */
 public final class Hoard implements Runnable {
     private static final int SMALL_BYTES = 80;
@@ -19,6 +19,7 @@ public final class Hoard implements Runnable {
     private static final long START_UP_NS = 6_000_000_000L;
 
     private final double share = number("LAB_HOARD_SHARE", 0.5);
+    private final double megabytes = number("LAB_HOARD_MB", 0);
     private final double churnMbPerSecond = number("LAB_HOARD_CHURN_MB_S", 0);
     private final boolean small = "small".equals(System.getenv("LAB_HOARD_KIND"));
     private volatile boolean over;
@@ -54,9 +55,9 @@ public final class Hoard implements Runnable {
             while (marker != null && (!new File(marker).exists() || System.nanoTime() - begin < START_UP_NS)) {
                 Thread.sleep(50);
             }
-            long bytes = (long) (Runtime.getRuntime().maxMemory() * share);
+            long bytes = (long) (megabytes > 0 ? megabytes * (1 << 20) : Runtime.getRuntime().maxMemory() * share);
             if (share >= 1) {
-                everything();
+                everything(megabytes > 0 ? bytes : Long.MAX_VALUE);
             } else if (small) {
                 smallOnes(bytes);
             } else {
@@ -67,8 +68,9 @@ public final class Hoard implements Runnable {
         }
     }
 
-    /** Take what there is, again and again, and leave next to nothing to others. */
-    private void everything() throws InterruptedException {
+    /** Take what there is, up to a limit, again and again, and leave next to nothing to others. */
+    private void everything(long limit) throws InterruptedException {
+        long held = 0;
         Runtime.getRuntime().addShutdownHook(new Thread(this::release));
         while (!over) {
             // Few large arrays: what a full heap costs is to be the failure, not the collections before it.
@@ -76,8 +78,9 @@ public final class Hoard implements Runnable {
                 byte[] reserve = null;
                 try {
                     reserve = new byte[(int) RESERVE_BYTES];
-                    while (!over) {
+                    while (!over && held < limit) {
                         large.add(new byte[size - 16]);
+                        held += size;
                     }
                 } catch (OutOfMemoryError full) {
                     reserve = null;

@@ -1,8 +1,10 @@
-"""Try the advice: `python -m datasets.lab.advice [PROBLEM...]` records runs with a problem, and the same as advised.
+"""Try the advice: `python -m datasets.lab.advice [TRIAL...]` records runs with a problem, and the same as advised.
 
-The advice is what `emberscope diagnose --format json` says of the first run of a pair: its settings are applied as
-they stand; where the advice is a change of code, the change is the workload's healthy form of the knobs that made the
-problem. Each pair is `advice/PROBLEM-N.json`; what is there is not recorded again. `--table` prints what came of it.
+The advice is what `emberscope diagnose --format json` says of the first run of a pair. Where a trial is of settings,
+the settings of that advice are applied as they stand; where it is of code, the advice must say so in words that the
+trial names, and the change is made to the workload. Each pair is `advice/TRIAL-N.json`; what is there is not recorded
+again.
+In the end `trials.json` of the rules is written anew from all pairs.
 """
 
 import argparse
@@ -11,178 +13,332 @@ import statistics
 import subprocess
 import time
 import traceback
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from datasets.lab.clusters import ROOT
-from datasets.lab.core import Injection, Knobs, Spec, Treatment
-from datasets.lab.problems import PROBLEMS
+from datasets.lab.core import Conf, Injection, Knobs, Spec, Treatment
 from datasets.lab.record import OUT, WORK, record
-from datasets.lab.workloads import WORKLOADS
+from datasets.lab.workloads._troubles import ADVISED, WORK_AGAIN
 
 FOLDER = OUT / "advice"
 BINARY = ROOT / "target" / "release" / "emberscope"
+SUMMARY = ROOT / "crates" / "emberscope-rules" / "src" / "trials.json"
 PAIRS = 5
-STRENGTH = 3
+# Seeds of the pairs, which no run of the set has.
+FIRST_SEED = 41
 
 
 @dataclass(frozen=True)
 class Trial:
-    """How the advice for a problem is tried: in which family, and whether it is settings or code."""
+    """How a piece of advice is tried."""
 
+    # Empty for the control: two runs of which nothing is said or changed.
+    problem: str
     family: str
-    code: bool = False
-    strength: int = STRENGTH
-    cluster: str = "local"
+    strength: int
+    # What is done, in the words of the table.
+    change: str
+    # The change of code, as knobs of the workload; None where settings are applied.
+    knobs: Knobs | None = None
+    # Words by which the advice is recognised that names the change of code.
+    says: str = ""
+    # The same in both runs: what a library holds does not grow with the heap, and clusters have room for the advice.
+    environment: dict[str, str] = field(default_factory=dict)
+    cluster: str | None = None
+    both: Knobs = field(default_factory=dict)
+    # What has to be known to read the figures.
+    note: str = ""
+    # What it saves where that is not time.
+    saves: str = ""
 
 
-# Advice that is a change of code is tried by the healthy knobs, all other by the settings that it gives.
+def _advised(problem: str, family: str, strength: int, change: str, says: str, **more: Any) -> Trial:
+    """Give the trial of a change of code that the workload has under a name of its own."""
+    name, rest = more.pop("named"), {"both": {}} | more
+    return Trial(problem, family, strength, change, {ADVISED: name}, says, **rest)
+
+
+HELD = "A library's cache held {} MiB in each executor, before and after."
+
 TRIALS: dict[str, Trial] = {
-    "data-skew": Trial("star_join"),
-    "too-few-partitions": Trial("star_join"),
-    "too-many-partitions": Trial("star_join"),
-    "memory-spill": Trial("star_join", cluster="cluster-1x2"),
-    "gc-pressure": Trial("star_join", cluster="cluster-1x2"),
-    "missed-broadcast": Trial("star_join"),
-    "small-files": Trial("compaction"),
-    "python-udf-overhead": Trial("python_features", code=True),
-    "repeated-computation": Trial("kmeans", code=True),
-    "cache-eviction": Trial("kmeans", code=True),
-    "full-scan": Trial("star_join", code=True),
-    "join-explosion": Trial("star_join", code=True),
-    "driver-bottleneck": Trial("feature_table", code=True),
-    "large-result": Trial("feature_table", code=True),
-    "large-closure": Trial("rdd_words", code=True),
-    "straggler-task": Trial("rdd_words", code=True),
-    "task-failures": Trial("rdd_words", code=True),
-    "large-broadcast": Trial("star_join"),
-    "slow-executor": Trial("star_join", cluster="cluster-2x1"),
-    "executor-oom": Trial("star_join", cluster="cluster-1x2"),
-    "stage-retry": Trial("star_join", cluster="cluster-2x1"),
+    "nothing": Trial("", "star_join", 0, "nothing: the same run again"),
+    # Settings, as the advice gives them.
+    "data-skew": Trial("data-skew", "star_join", 4, "adaptive execution splits partitions, forced"),
+    "too-few-partitions": Trial("too-few-partitions", "time_series", 3, "more partitions"),
+    "too-many-partitions": Trial("too-many-partitions", "python_features", 4, "adaptive execution merges partitions"),
+    "memory-spill": Trial(
+        "memory-spill",
+        "window_sessions",
+        4,
+        "the usual share of the heap for execution",
+        note="The machine's memory held the files of the spills.",
+    ),
+    "gc-pressure": Trial(
+        "gc-pressure",
+        "feature_table",
+        4,
+        "a larger heap",
+        environment={"LAB_HOARD_MB": "276"},
+        cluster="cluster-2x1-large",
+        note=HELD.format(276),
+    ),
+    "executor-oom": Trial(
+        "executor-oom", "star_join", 3, "a larger heap", environment={"LAB_HOARD_MB": "440"}, note=HELD.format(440)
+    ),
+    "idle-cores": Trial("idle-cores", "feature_table", 4, "4 cores asked for instead of 16", saves="cores"),
+    "unused-memory": Trial("unused-memory", "time_series", 4, "1 GiB of heap asked for instead of 4", saves="memory"),
+    "executor-churn": Trial("executor-churn", "time_series", 1, "a least number of executors"),
+    # Spark copies tasks to other hosts only: the workers of a standalone cluster have addresses of their own.
+    "slow-executor": Trial("slow-executor", "feature_table", 4, "copies of slow tasks", cluster="standalone"),
+    "speculation-waste": Trial("speculation-waste", "feature_table", 4, "later and fewer copies of tasks"),
+    # Changes of code that the advice names.
+    "python-udf-overhead": _advised(
+        "python-udf-overhead",
+        "python_features",
+        4,
+        "built-in functions instead of the Python function",
+        "run in the JVM with generated code",
+        named="built-in functions",
+    ),
+    "missed-broadcast": Trial(
+        "missed-broadcast", "components", 4, "the small side broadcast by a hint", {"broadcast": "hint"}, "by a hint"
+    ),
+    "small-files": Trial(
+        "small-files",
+        "compaction",
+        4,
+        "the files compacted into one",
+        {"files": 1},
+        "Compact",
+        note="The time of compacting them is not in it.",
+    ),
+    "repeated-computation": Trial(
+        "repeated-computation", "kmeans", 3, "the DataFrame cached", {"cache": True}, "Cache the DataFrame"
+    ),
+    "cache-eviction": Trial(
+        "cache-eviction",
+        "kmeans",
+        4,
+        "cached on disk where memory is short",
+        {"storage_level": "MEMORY_AND_DISK"},
+        "With StorageLevel.MEMORY_AND_DISK it is",
+    ),
+    "full-scan": _advised(
+        "full-scan",
+        "star_join",
+        4,
+        "the bare column compared with a constant",
+        "Compare the bare column",
+        named="bare column",
+    ),
+    "join-explosion": _advised(
+        "join-explosion",
+        "star_join",
+        3,
+        "duplicate keys dropped before the join",
+        "drop duplicates",
+        named="unique keys",
+        note="One of several rows of a key is kept: the result is another.",
+    ),
+    "driver-bottleneck": _advised(
+        "driver-bottleneck",
+        "components",
+        4,
+        "the driver's work done in tasks",
+        "Do it on executors",
+        named="work on executors",
+    ),
+    "large-result": _advised(
+        "large-result",
+        "time_series",
+        4,
+        "the result written to storage",
+        "write the result to storage",
+        named="result to storage",
+    ),
+    "large-closure": _advised(
+        "large-closure",
+        "rdd_pipeline",
+        4,
+        "the table as a broadcast variable",
+        "Make it a broadcast variable",
+        named="broadcast variable",
+    ),
+    "task-failures": _advised(
+        "task-failures",
+        "python_features",
+        3,
+        "bad records do not fail the task",
+        "decide what such records",
+        named="rejects",
+        both={WORK_AGAIN: True},
+        note="An attempt does again what the failed one had done.",
+    ),
+    "large-broadcast": Trial(
+        "large-broadcast", "star_join", 4, "the broadcast hint taken away", {"broadcast": "auto"}, "broadcast hint"
+    ),
+    "job-failure": _advised(
+        "job-failure",
+        "window_sessions",
+        2,
+        "the result written instead of collected",
+        "write them",
+        named="result to storage",
+    ),
 }
 
 
-def diagnosis_of(log: Path) -> dict[str, Any]:
-    """Ask Emberscope what is wrong with a run."""
-    done = subprocess.run([BINARY, "diagnose", "--format", "json", log], capture_output=True, text=True, check=True)
-    return dict(json.loads(done.stdout))
+def findings_of(log: Path, problem: str) -> tuple[list[dict[str, Any]], list[str]]:
+    """Ask Emberscope what is wrong with a run: its findings of a problem, and all problems that it names."""
+    command = [BINARY, "diagnose", "--format", "json", log]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    findings = json.loads(done.stdout)["findings"]
+    return [one for one in findings if one["problem"] == problem], [one["problem"] for one in findings]
 
 
-def finding_of(diagnosis: dict[str, Any], problem: str) -> dict[str, Any] | None:
-    """Give the finding of a problem."""
-    return next((finding for finding in diagnosis["findings"] if finding["problem"] == problem), None)
+def settings_in(findings: list[dict[str, Any]]) -> tuple[str | None, Conf]:
+    """Give each finding's first advice that has settings: the first text, and all settings."""
+    chosen = [next((advice for advice in finding["advice"] if advice.get("config")), None) for finding in findings]
+    given = [advice for advice in chosen if advice]
+    if not given:
+        return None, {}
+    conf: Conf = {}
+    for advice in given:  # what costs more comes first, and wins
+        conf = advice["config"] | conf
+    return given[0]["text"], conf
 
 
-def healthy_knobs(problem: str, trial: Trial, spec: Spec) -> Knobs:
-    """Give the healthy form of the knobs that the injection turned."""
-    turned = PROBLEMS[problem].treat(spec, trial.strength).knobs
-    return {name: WORKLOADS[trial.family].knobs[name] for name in turned}
+def code_in(findings: list[dict[str, Any]], says: str) -> str | None:
+    """Give the advice that names the change of code."""
+    return next((advice["text"] for one in findings for advice in one["advice"] if says in advice["text"]), None)
 
 
-def pair(problem: str, number: int) -> dict[str, Any]:
+def pair(name: str, number: int) -> dict[str, Any]:
     """Record a run with the problem, and the same run as advised."""
-    trial = TRIALS[problem]
-    injections = (Injection(problem, trial.strength),)
-    name = f"advice-{problem}-{number}-before"
-    spec = Spec(name, trial.family, 40 + number, cluster=trial.cluster, injections=injections)
+    trial = TRIALS[name]
     logs = WORK / "advice"
-    before = record(spec, logs)
-    diagnosis = diagnosis_of(logs / f"{spec.name}.zstd")
-    finding = finding_of(diagnosis, problem)
+
+    def spec_of(part: str) -> Spec:
+        injections = (Injection(trial.problem, trial.strength),) if trial.problem else ()
+        return Spec(f"advice-{name}-{number}-{part}", trial.family, FIRST_SEED - 1 + number, injections=injections)
+
+    def treatment(knobs: Knobs, conf: Conf) -> Treatment:
+        return Treatment(trial.both | knobs, conf, trial.cluster, environment=dict(trial.environment))
+
+    before = record(spec_of("before"), logs, treatment({}, {}))
+    if not all(label["took"] for label in before["labels"]):
+        raise RuntimeError("the problem did not take")
+    findings, problems = findings_of(logs / f"{spec_of('before').name}.zstd", trial.problem)
     result: dict[str, Any] = {
-        "problem": problem,
+        "trial": name,
         "pair": number,
-        "family": trial.family,
-        "strength": trial.strength,
-        "kind": "code" if trial.code else "settings",
-        "found": finding is not None,
-        "found_instead": [other["problem"] for other in diagnosis["findings"]],
-        "before_s": before["application_s"],
-        "load": [before["load"]],
+        "definition": asdict(trial),
+        "found": problems,
+        "before": _facts(before),
     }
-    if finding is None:
-        return result | {"tried": False}
-    advice = finding["advice"]
-    chosen = next((one for one in advice if one.get("config")), None)
-    if not trial.code and chosen is None:
-        return result | {"tried": False, "advice": [one["text"] for one in advice]}
-    if trial.code:
-        more = Treatment(knobs=healthy_knobs(problem, trial, spec))
+    if not trial.problem:
+        text, more = "", treatment({}, {})
+    elif trial.knobs is None:
+        text, conf = settings_in(findings)
+        more = treatment({}, conf)
     else:
-        more = Treatment(conf=dict(chosen["config"]))
-    again = Spec(f"advice-{problem}-{number}-after", **{**_fields(spec), "injections": injections})
-    after = record(again, logs, more)
-    left = finding_of(diagnosis_of(logs / f"{again.name}.zstd"), problem)
+        text, conf = code_in(findings, trial.says), {}
+        more = treatment(trial.knobs, {})
+    if text is None:
+        return result | {"tried": False, "advice": [advice["text"] for one in findings for advice in one["advice"]]}
+    after = record(spec_of("after"), logs, more)
+    savings = [one["savings"].get("wall_clock_ms") for one in findings]
     return result | {
         "tried": True,
-        "advice": advice[0]["text"] if trial.code else chosen["text"],
-        "applied": more.knobs or more.conf,
-        "after_s": after["application_s"],
+        "advice": text,
+        "settings": conf if trial.problem else {},
+        "stated_saving_ms": sum(filter(None, savings)) if any(saved is not None for saved in savings) else None,
+        "after": _facts(after),
+        "found_after": findings_of(logs / f"{spec_of('after').name}.zstd", trial.problem)[1],
         "ratio": round(after["application_s"] / before["application_s"], 4),
-        "stated_saving_ms": finding["savings"].get("wall_clock_ms"),
-        "found_after": left is not None,
-        "load": [before["load"], after["load"]],
     }
 
 
-def _fields(spec: Spec) -> dict[str, Any]:
-    names = ("family", "seed", "spark", "cluster", "adaptive", "dynamic")
-    return {name: getattr(spec, name) for name in names}
+def _facts(run: dict[str, Any]) -> dict[str, Any]:
+    keys = ("application_s", "exit_status", "load", "log_sha256", "data_sha256", "conf", "knobs", "cluster", "labels")
+    return {key: run[key] for key in keys}
 
 
-def table() -> str:
-    """Give the table of all pairs, as Markdown."""
+def pairs_of() -> dict[str, list[dict[str, Any]]]:
+    """Give all pairs that were tried, by trial; one that is not of the trial as it is now is an error."""
     found: dict[str, list[dict[str, Any]]] = {}
     for path in sorted(FOLDER.glob("*.json")):
         one = json.loads(path.read_text())
-        found.setdefault(one["problem"], []).append(one)
-    lines = [
-        "| problem | change | pairs | time after / before: median | from | to | stated saving / measured |",
-        "|---|---|---:|---:|---:|---:|---:|",
-    ]
-    for problem, ones in sorted(found.items()):
-        tried = [one for one in ones if one.get("tried")]
-        if not tried:
-            lines.append(f"| {problem} | {ones[0]['kind']} | 0 | not found or no setting to try | | | |")
+        if one["trial"] not in TRIALS or one["definition"] != asdict(TRIALS[one["trial"]]):
+            raise SystemExit(f"{path} is of another trial of that name: record it again")
+        found.setdefault(one["trial"], []).append(one)
+    return found
+
+
+def summary() -> list[dict[str, Any]]:
+    """Give a row for each trial: what was done, and the times after over before."""
+    rows = []
+    for name, recorded in sorted(pairs_of().items()):
+        pairs = [one for one in recorded if one["tried"]]
+        if not pairs:
             continue
-        ratios = sorted(one["ratio"] for one in tried)
-        stated = [
-            one["stated_saving_ms"] / 1000 / (one["before_s"] - one["after_s"])
-            for one in tried
-            if one["stated_saving_ms"] and one["before_s"] > one["after_s"]
-        ]
-        quotient = f"{statistics.median(stated):.2f}" if stated else ""
-        spread = " | ".join(f"{ratio:.2f}" for ratio in (statistics.median(ratios), ratios[0], ratios[-1]))
-        lines.append(f"| {problem} | {tried[0]['kind']} | {len(tried)} | {spread} | {quotient} |")
-    return "\n".join(lines)
+        keys = {tuple(sorted(one["settings"])) for one in pairs}
+        if len(keys) != 1:
+            raise SystemExit(f"{name}: the advice has not the same settings in all pairs: {keys}")
+        ratios = sorted(one["ratio"] for one in pairs)
+        saved = [one["before"]["application_s"] - one["after"]["application_s"] for one in pairs]
+        stated = [one["stated_saving_ms"] / 1000 for one in pairs if one["stated_saving_ms"] is not None]
+        rows.append(
+            {
+                "trial": name,
+                **{key: getattr(TRIALS[name], key) for key in ("problem", "family", "strength", "change", "says")},
+                **{key: getattr(TRIALS[name], key) for key in ("note", "saves")},
+                "keys": list(keys.pop()),
+                "pairs": len(pairs),
+                "without_the_advice": len(recorded) - len(pairs),
+                "median_ratio": round(statistics.median(ratios), 3),
+                "least_ratio": round(ratios[0], 3),
+                "most_ratio": round(ratios[-1], 3),
+                "before_s": round(statistics.median(one["before"]["application_s"] for one in pairs), 1),
+                "saved_s": round(statistics.median(saved), 1),
+                "stated_saving_s": round(statistics.median(stated), 1) if stated else None,
+                "failed_before": sum(one["before"]["exit_status"] != 0 for one in pairs),
+                "failed_after": sum(one["after"]["exit_status"] != 0 for one in pairs),
+                "found_after": sum(TRIALS[name].problem in one["found_after"] for one in pairs),
+            }
+        )
+    return rows
 
 
 def main() -> None:
-    """Record the pairs that are missing, or print the table."""
+    """Record the pairs that are missing, and sum them up."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("problems", nargs="*", default=list(TRIALS), metavar="PROBLEM")
+    parser.add_argument("trials", nargs="*", default=list(TRIALS), metavar="TRIAL")
     parser.add_argument("--minutes", type=float, help="begin no pair after this many minutes")
-    parser.add_argument("--table", action="store_true", help="print what came of the pairs that are recorded")
+    parser.add_argument("--pairs", type=int, default=PAIRS, help=f"of each trial; default {PAIRS}")
+    parser.add_argument("--only-sum-up", action="store_true", help="record nothing")
     arguments = parser.parse_args()
-    if arguments.table:
-        print(table())
-        return
+    if unknown := set(arguments.trials) - set(TRIALS):
+        parser.error(f"no such trial: {', '.join(sorted(unknown))}")
     FOLDER.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + 60 * (arguments.minutes or float("inf"))
-    # One pair of each problem after the other, so that a recording that stops early has something of everything.
-    for number in range(1, PAIRS + 1):
-        for problem in arguments.problems:
-            path = FOLDER / f"{problem}-{number}.json"
+    # One pair of each trial after the other, so that a recording that stops early has something of everything.
+    for number in range(1, 1 if arguments.only_sum_up else arguments.pairs + 1):
+        for name in arguments.trials:
+            path = FOLDER / f"{name}-{number}.json"
             if path.exists() or time.monotonic() > end:
                 continue
             try:
-                result = pair(problem, number)
-            except Exception as error:
+                result = pair(name, number)
+            except Exception:
+                # Recorded again next time.
                 traceback.print_exc()
-                result = {"problem": problem, "pair": number, "kind": "?", "failed": f"{type(error).__name__}: {error}"}
+                continue
             path.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n")
-            print(problem, number, result.get("ratio", result.get("failed", "not tried")), flush=True)
+            print(name, number, result.get("ratio", "the advice is not given"), flush=True)
+    SUMMARY.write_text(json.dumps(summary(), indent=1, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":

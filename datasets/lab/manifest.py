@@ -13,6 +13,8 @@ from datasets.lab.record import HERE, LOGS, RECORDS
 
 MANIFEST = HERE / "manifest.json"
 LABELS = HERE / "labels.jsonl"
+# Why a problem is not found in a run, or found where it was not brought about: what somebody saw who looked at it.
+REMARKS = HERE / "remarks.json"
 
 
 def records() -> list[dict[str, Any]]:
@@ -20,7 +22,7 @@ def records() -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in sorted(RECORDS.glob("*.json"))]
 
 
-def label_line(record: dict[str, Any]) -> dict[str, Any]:
+def label_line(record: dict[str, Any], remarks: dict[str, dict[str, str]]) -> dict[str, Any]:
     """Give a run's labels as training and evaluation read them: what took; what did not is told apart."""
     taken = [label for label in record["labels"] if label["took"]]
     missed = [label for label in record["labels"] if not label["took"]]
@@ -32,7 +34,7 @@ def label_line(record: dict[str, Any]) -> dict[str, Any]:
         "split": split_of(record["family"]),
         "problems": [{key: label[key] for key in keys} for label in taken],
         "did_not_take": [label["problem"] for label in missed],
-    }
+    } | ({"remarks": remarks[record["run"]]} if record["run"] in remarks else {})
 
 
 def manifest_of(found: list[dict[str, Any]]) -> dict[str, Any]:
@@ -89,7 +91,10 @@ def main() -> None:
     found = records()
     if wrong := damaged(found):
         sys.exit(f"logs that are missing or not those recorded: {', '.join(wrong)}")
-    labels = "".join(json.dumps(label_line(record)) + "\n" for record in found if "failed" not in record)
+    remarks = json.loads(REMARKS.read_text())
+    if unknown := set(remarks) - {record["run"] for record in found}:
+        sys.exit(f"{REMARKS.name} names runs that are not there: {', '.join(sorted(unknown))}")
+    labels = "".join(json.dumps(label_line(record, remarks)) + "\n" for record in found if "failed" not in record)
     manifest = json.dumps(manifest_of(found), indent=1) + "\n"
     for path, text in ((MANIFEST, manifest), (LABELS, labels)):
         if not arguments.check:

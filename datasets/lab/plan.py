@@ -11,16 +11,12 @@ JUDGED_FAMILIES = ("cube_report", "graph_rank", "log_text", "merge_upsert", "tpc
 # A clear majority of runs uses Spark's default, AQE on.
 WITHOUT_ADAPTIVE_EVERY = 4
 # Strengths of each problem in its training family and in its judged one.
-TRAINING_STRENGTHS = (1, 2, 3, 4)
-JUDGED_STRENGTHS = (2, 3, 4)
-# Strengths in a second training family, where a problem has one.
-SECOND_STRENGTHS = (3,)
+STRENGTHS_OF = {"training": (1, 2, 3, 4), "judged": (2, 3, 4)}
 # Clusters of a family's healthy runs, by seed.
 HEALTHY_CLUSTERS = {
     1: ("local", "cluster-2x1", "standalone"),
     2: ("local", "cluster-1x2", "cluster-2x1"),
     3: ("local", "cluster-2x1"),
-    4: ("local",),
 }
 
 
@@ -59,13 +55,13 @@ def _healthy() -> list[Spec]:
     return specs
 
 
-def _injected(choice: slice, strengths_of: dict[str, tuple[int, ...]]) -> list[Spec]:
-    """Give the runs with one problem, in some of the families that a problem can be brought about in."""
+def _injected() -> list[Spec]:
+    """Give the runs with one problem, in the first family of each split that it can be brought about in."""
     specs = []
     numbers = count()
     for problem in PROBLEMS.values():
-        for split, strengths in strengths_of.items():
-            for family in [family for family in problem.families if split_of(family) == split][choice]:
+        for split, strengths in STRENGTHS_OF.items():
+            for family in [family for family in problem.families if split_of(family) == split][:1]:
                 for strength in strengths:
                     at = next(numbers)
                     specs.append(
@@ -111,8 +107,7 @@ PAIRS: tuple[tuple[str, str, str], ...] = (
 def _interleaved() -> dict[str, Spec]:
     """Order the plan so that a recording that stops early has something of everything."""
     healthy, several = _healthy(), _several()
-    injected = _injected(slice(1), {"training": TRAINING_STRENGTHS, "judged": JUDGED_STRENGTHS})
-    several += _injected(slice(1, 2), {"training": SECOND_STRENGTHS})
+    injected = _injected()
     order = sorted(injected, key=lambda spec: (spec.injections[0].strength % 2, spec.seed, spec.family)) + several
     ratio = max(1, round(len(order) / max(len(healthy), 1)))
     mixed: list[Spec] = []

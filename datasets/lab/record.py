@@ -158,7 +158,10 @@ def record(spec: Spec, logs_to: Path = LOGS, more: Treatment | None = None) -> d
     if more:
         treatment.knobs |= more.knobs
         treatment.conf |= more.conf
-        treatment.fails = None if treatment.fails else treatment.fails
+        treatment.environment |= more.environment
+        treatment.cluster = more.cluster or treatment.cluster
+        # What comes of a change is to be seen, not to be refused.
+        treatment.fails = None
     workload = WORKLOADS[spec.family]
     knobs = dict(workload.knobs) | treatment.knobs
     data = data_of(spec, knobs)

@@ -50,6 +50,11 @@ def slow_files(spec: Spec, mb_per_s: float) -> dict[str, str]:
     return _slow(spec) | {"LAB_IO_PATHS": paths, "LAB_IO_MB_S": str(mb_per_s)}
 
 
+def full_disk(spec: Spec, mb: float) -> dict[str, str]:
+    """Give the environment in which the disk of the local folders is full when an executor has written so much."""
+    return _slow(spec) | {"LAB_IO_PATHS": str(work_of(spec) / "local"), "LAB_IO_FULL_MB": str(mb)}
+
+
 def slow_blocks(spec: Spec, mb_per_s: float, call_ms: float) -> dict[str, str]:
     """Give the environment in which executors send blocks slowly; needs `spark.blockManager.port` at BLOCK_PORTS[0]."""
     ports = "-".join(map(str, BLOCK_PORTS))

@@ -7,6 +7,7 @@
  * LAB_IO_PORTS   "FROM-TO": sockets whose own port is one of these are slow in sending
  * LAB_IO_MB_S    how fast "slow" is
  * LAB_IO_CALL_US what each call of 256 bytes or more costs besides
+ * LAB_IO_FULL_MB the disk is full when a process has written so much to these files
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -38,6 +39,7 @@ static struct figures *figures = nowhere;
 static int active;
 static int port_from, port_to;
 static double ns_per_byte, ns_per_call;
+static uint64_t full_bytes;
 static char paths[4096];
 static __thread double debt_ns;
 
@@ -90,6 +92,7 @@ __attribute__((constructor)) static void begin(void)
     double mb_s = number("LAB_IO_MB_S");
     ns_per_byte = mb_s > 0 ? 1e3 / mb_s : 0;
     ns_per_call = number("LAB_IO_CALL_US") * 1e3;
+    full_bytes = (uint64_t)(number("LAB_IO_FULL_MB") * 1e6);
     report_to(folder, who);
     active = 1;
 }
@@ -167,6 +170,17 @@ static void delay(int fd, int kind, ssize_t bytes)
     errno = before;
 }
 
+/* Before a call that writes a file: whether there is no space left for it. */
+static int is_full(int fd, int kind)
+{
+    struct stat about;
+    int before = errno;
+    int full = active && full_bytes && kind == WRITE_FILE && figures[WRITE_FILE].bytes >= full_bytes
+        && fstat(fd, &about) == 0 && S_ISREG(about.st_mode) && is_slow_file(fd);
+    errno = full ? ENOSPC : before;
+    return full;
+}
+
 static size_t size_of(const struct iovec *parts, size_t count)
 {
     size_t whole = 0;
@@ -181,6 +195,8 @@ static size_t size_of(const struct iovec *parts, size_t count)
         static result(*real) parameters;                                   \
         if (!real)                                                         \
             real = (result(*) parameters)dlsym(RTLD_NEXT, #name);          \
+        if (is_full(fd, kind))                                             \
+            return -1;                                                     \
         first;                                                             \
         result done = real arguments;                                      \
         delay(fd, kind, done);                                             \

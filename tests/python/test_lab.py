@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import subprocess
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -65,3 +66,34 @@ def test_labels_use_the_vocabulary() -> None:
 def test_the_machine_was_idle_before_every_run() -> None:
     """The load figures show that nothing else ran."""
     assert min(record["load"]["idle_share_before"] for record in records()) >= 0.9
+
+
+def test_the_set_is_as_large_and_as_healthy_as_it_says() -> None:
+    """At least 300 runs of 8 to 30 seconds, a third of them healthy and spread evenly over at least 16 families."""
+    good = [record for record in records() if 8 <= record["wall_s"] <= 30]
+    healthy = Counter(record["family"] for record in good if not record["labels"])
+    assert len(good) >= 300
+    assert sum(healthy.values()) >= len(good) / 3
+    assert len(healthy) >= 16
+    assert max(healthy.values()) - min(healthy.values()) <= 2
+    assert {record["spark"].rsplit(".", 1)[0] for record in good} >= {"3.5", "4.1", "4.3"}
+    assert {record["adaptive"] for record in good} == {record["dynamic"] for record in good} == {True, False}
+
+
+def test_every_problem_is_there_in_four_strengths_for_training_and_in_other_seeds_for_judging() -> None:
+    """The curve of a threshold has four points, and no seed is on both sides."""
+    strengths = defaultdict(set)
+    took = defaultdict(set)
+    seeds = defaultdict(set)
+    split_of = {label["run"]: label["split"] for label in labels()}
+    for record in records():
+        split = split_of[record["run"]]
+        seeds[split].add(record["seed"])
+        for found in record["labels"]:
+            strengths[found["problem"], split].add(found["strength"])
+            if found["took"]:
+                took[found["problem"], split].add(found["strength"])
+    assert not seeds["training"] & seeds["judged"]
+    for problem in {problem for problem, _ in strengths}:
+        assert strengths[problem, "training"] == {1, 2, 3, 4}, problem
+        assert len(took[problem, "training"]) >= 3, problem

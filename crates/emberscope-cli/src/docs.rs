@@ -4,9 +4,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use emberscope::{Problem, RULES, catalogue};
+use emberscope::{Problem, RULES, TRIALS, catalogue, words};
 
-use crate::explain::rule_page;
+use crate::explain::{one_line, rule_page};
 use crate::output::{printable, write_file};
 use crate::{CLEAN, FAILED};
 
@@ -18,6 +18,7 @@ pub(crate) fn pages() -> Vec<(PathBuf, String)> {
         (PathBuf::from("features.md"), catalogue::markdown()),
         (PathBuf::from("problems.md"), problems()),
         (PathBuf::from("rules/README.md"), rules()),
+        (PathBuf::from("advice.md"), trials()),
     ];
     pages.extend(
         RULES
@@ -88,6 +89,74 @@ fn rules() -> String {
     for rule in RULES {
         page.push_str(&format!("| [{0}]({0}.md) | {1} |\n", rule.problem, cell(rule.summary)));
     }
+    page
+}
+
+/// The table of all advice that was tried, in Markdown.
+fn trials() -> String {
+    let mut page = format!(
+        "{NOTE}# Advice that was tried\n\nPairs of labelled runs (`datasets/lab`): one with a problem, and the same one with the advice of its \
+         diagnosis followed. Settings were applied as they were given; changes of code are those that the advice names. `make \
+         lab-advice` records the pairs.\n\n\
+         | problem | what was done | kind | family, strength | pairs | time after / before | least | most | saved | stated | still found |\n\
+         | --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
+    );
+    for trial in TRIALS.iter() {
+        let Some(problem) = trial.problem() else { continue };
+        let kind = if trial.is_of_settings() { "settings" } else { "code" };
+        let stated = trial.stated_saving_s.map_or_else(|| "-".to_owned(), |stated| format!("{stated:.1} s"));
+        let mut change = trial.change.clone();
+        if trial.failed_before + trial.failed_after > 0 {
+            change.push_str(&format!(" ({} failed before, {} after)", trial.failed_before, trial.failed_after));
+        }
+        if !trial.saves.is_empty() {
+            change.push_str(&format!(" (saves {}, not time)", trial.saves));
+        }
+        let note = if trial.note.is_empty() { String::new() } else { format!(". {}", one_line(&trial.note)) };
+        page.push_str(&format!(
+            "| {} | {change}{note} | {kind} | {}, {} | {} | {:.2} | {:.2} | {:.2} | {:.1} s of {:.1} s | {stated} | {} |\n",
+            problem,
+            trial.family,
+            trial.strength,
+            trial.pairs,
+            trial.median_ratio,
+            trial.least_ratio,
+            trial.most_ratio,
+            trial.saved_s,
+            trial.before_s,
+            trial.found_after,
+        ));
+    }
+    let of_advice = || TRIALS.iter().filter(|trial| trial.problem().is_some());
+    page.push_str(&format!(
+        "\nIn {} of {} trials all runs took less time and the middle one at least a tenth less, or all failed before and none after. \
+         Stated is the saving of the finding, a first estimate; still found, in how many runs as advised the problem was found.\n",
+        of_advice().filter(|trial| trial.helped()).count(),
+        of_advice().count()
+    ));
+    if let Some(control) = TRIALS.iter().find(|trial| trial.problem().is_none()) {
+        page.push_str(&format!(
+            "\nThe control, {} of runs of {} with nothing changed: {:.2} ({:.2} to {:.2}).\n",
+            words::plural(control.pairs, "pair"),
+            control.family,
+            control.median_ratio,
+            control.least_ratio,
+            control.most_ratio
+        ));
+    }
+    let without: Vec<String> = of_advice()
+        .filter(|trial| trial.without_the_advice > 0)
+        .map(|trial| format!("{} ({})", trial.name, trial.without_the_advice))
+        .collect();
+    if !without.is_empty() {
+        page.push_str(&format!("\nRuns with the problem that were not given the advice: {}.\n", without.join(", ")));
+    }
+    let untried: Vec<&str> = RULES
+        .iter()
+        .filter(|rule| !TRIALS.iter().any(|trial| trial.problem() == Some(rule.problem)))
+        .map(|rule| rule.problem.name())
+        .collect();
+    page.push_str(&format!("\nNot tried, and said to be hints on the pages of their rules: {}.\n", untried.join(", ")));
     page
 }
 

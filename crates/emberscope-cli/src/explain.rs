@@ -4,7 +4,7 @@ use std::io::Write;
 
 use emberscope::catalogue::{self, Feature, Table};
 use emberscope::suggest::did_you_mean;
-use emberscope::{Problem, RULES, Rule, Threshold, diagnosis_schema, report_schema};
+use emberscope::{Problem, RULES, Rule, TRIALS, Threshold, Trial, diagnosis_schema, report_schema, words};
 
 use crate::CLEAN;
 use crate::args::Schema;
@@ -131,6 +131,7 @@ const PAGE: usize = 100;
 pub(crate) fn rule_page(rule: &Rule) -> String {
     let summary = emberscope_report::wrap(rule.summary, PAGE).join("\n");
     let mut page = format!("# {}\n\n{summary}\n\n{}\n", rule.problem, rule.documentation.trim());
+    page.push_str(&format!("\n## Tried\n\n{}\n", emberscope_report::wrap(&tried(rule.problem), PAGE).join("\n")));
     page.push_str("\n## Thresholds\n\nSet them in the configuration file, for instance:\n\n```toml\n");
     if let Some(first) = rule.thresholds.first() {
         page.push_str(&format!("[rules.{}]\n{} = {}\n", rule.problem, first.name, first.value));
@@ -149,6 +150,41 @@ pub(crate) fn rule_page(rule: &Rule) -> String {
         page.push_str(&format!("\n## Told with its cause\n\n{}\n", emberscope_report::wrap(&text, PAGE).join("\n")));
     }
     page
+}
+
+/// What came of following a rule's advice, in words.
+fn tried(problem: Problem) -> String {
+    let mut trials = TRIALS.iter().filter(|trial| trial.problem() == Some(problem)).peekable();
+    if trials.peek().is_none() {
+        return "Not tried on labelled runs: take the advice as a hint.".to_owned();
+    }
+    let told: Vec<String> = trials.map(trial_in_words).collect();
+    format!("{} All trials: advice.md, which `emberscope docs` writes.", told.join(" "))
+}
+
+fn trial_in_words(trial: &Trial) -> String {
+    let runs =
+        format!("{} of runs ({}, strength {} of 4)", words::plural(trial.pairs, "pair"), trial.family, trial.strength);
+    let came = if trial.mended() {
+        "all failed before and none as advised".to_owned()
+    } else {
+        format!(
+            "the time as advised was {:.2} of the time before ({:.2} to {:.2})",
+            trial.median_ratio, trial.least_ratio, trial.most_ratio
+        )
+    };
+    let hint = match trial.saves.as_str() {
+        "" if !trial.helped() => " That is little or no gain: take the advice as a hint.".to_owned(),
+        "" => String::new(),
+        saves => format!(" It saves {saves}, not time."),
+    };
+    let note = if trial.note.is_empty() { String::new() } else { format!(" {}.", one_line(&trial.note)) };
+    format!("{}, on {runs}: {came}.{note}{hint}", capitalized(&trial.change))
+}
+
+fn capitalized(text: &str) -> String {
+    let mut characters = text.chars();
+    characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
 }
 
 /// The page of a problem.
@@ -182,6 +218,6 @@ fn valued(threshold: &Threshold) -> String {
 }
 
 /// The text as one line without a full stop at its end.
-fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ").trim_end_matches('.').to_owned()
 }

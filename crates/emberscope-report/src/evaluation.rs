@@ -40,7 +40,11 @@ pub fn evaluation(evaluation: &Evaluation, width: usize) -> String {
     list(
         "Missed",
         misses
-            .map(|miss| format!("{} {} in {}; found: {}", miss.problem, miss.strength, miss.run, names(&miss.instead)))
+            .map(|miss| {
+                let found = names(&miss.instead);
+                let text = format!("{} {} in {}; found: {found}", miss.problem, miss.strength, miss.run);
+                remarked(text, miss.why.as_deref())
+            })
             .collect(),
     );
     let alarms = evaluation.false_alarms.iter();
@@ -48,18 +52,23 @@ pub fn evaluation(evaluation: &Evaluation, width: usize) -> String {
         "False alarms",
         alarms
             .map(|alarm| {
-                format!(
-                    "{} ({}) in {}; labelled: {}",
-                    alarm.problem,
-                    alarm.severity.name(),
-                    alarm.run,
-                    names(&alarm.labelled)
-                )
+                let labelled = names(&alarm.labelled);
+                let text =
+                    format!("{} ({}) in {}; labelled: {labelled}", alarm.problem, alarm.severity.name(), alarm.run);
+                remarked(text, alarm.why.as_deref())
             })
             .collect(),
     );
     list("Logs that could not be read", evaluation.unreadable.clone());
     out
+}
+
+/// A line with the remark of the labels.
+fn remarked(text: String, why: Option<&str>) -> String {
+    match why {
+        Some(why) => format!("{text}. {}", why.trim()),
+        None => text,
+    }
 }
 
 /// The curves of thresholds: for each rule what it finds now, for each threshold what it would find by its value. Values

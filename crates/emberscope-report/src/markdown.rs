@@ -127,7 +127,9 @@ fn details(number: usize, finding: &Finding, out: &mut String) {
 }
 
 fn advice(advice: &Advice, out: &mut String) {
-    out.push_str(&format!("- {}\n", for_markdown(&phrases::sentence(&advice.text))));
+    let tried = advice.tried.as_ref().map(|tried| format!(" {}", phrases::sentence(&phrases::tried(tried))));
+    let text = phrases::sentence(&advice.text) + &tried.unwrap_or_default();
+    out.push_str(&format!("- {}\n", for_markdown(&text)));
     if !advice.config.is_empty() {
         out.push_str("  ```properties\n");
         for (key, value) in &advice.config {

@@ -1,7 +1,8 @@
 //! What reports say in words, the same in text and Markdown. Names from logs are in them as they are: renderers escape.
 
 use emberscope::{
-    ConfigurationNote, Consequence, Diagnosis, Evidence, Finding, Harm, Severity, SourceSummary, Subject, Value, words,
+    ConfigurationNote, Consequence, Diagnosis, Evidence, Finding, Harm, Severity, SourceSummary, Subject, Tried, Value,
+    words,
 };
 
 use crate::wrap::shorten;
@@ -37,6 +38,32 @@ pub(crate) fn identity(diagnosis: &Diagnosis) -> String {
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
+
+/// What came of following a piece of advice on labelled runs.
+pub(crate) fn tried(tried: &Tried) -> String {
+    let runs = words::plural(tried.pairs, "labelled run");
+    let failed = match (tried.failed_before, tried.failed_after) {
+        (0, 0) => String::new(),
+        (before, after) if before == tried.pairs => {
+            return format!("Tried on {runs}: all failed before, {after} as advised");
+        }
+        (before, after) => format!("; {before} failed before, {after} as advised"),
+    };
+    // The most that a pair took is the least that it saved.
+    let [median, least, most] =
+        [tried.median_ratio, tried.most_ratio, tried.least_ratio].map(|ratio| (100.0 * (1.0 - ratio)).round() + 0.0);
+    let spread = format!("({least:.0} to {most:.0} %)");
+    match &tried.saves {
+        Some(what) => format!("Tried on {runs}: it saved {what} and {median:.0} % of the time {spread}{failed}"),
+        None if median < LEAST_TOLD => {
+            format!("Tried on {runs}: no time was saved there: {median:.0} % {spread}{failed}")
+        }
+        None => format!("Tried on {runs}: {median:.0} % less time {spread}{failed}"),
+    }
+}
+
+/// Recordings of one run, one after the other, differ by as many per cent (the trial `nothing` of `datasets/lab/advice.py`).
+const LEAST_TOLD: f64 = 3.0;
 
 /// When it ran and how long.
 pub(crate) fn times(diagnosis: &Diagnosis) -> String {
@@ -427,6 +454,25 @@ pub(crate) fn severity(severity: Option<Severity>) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_tried_is_told_with_its_spread_and_no_gain_as_none() {
+        let of = |[median_ratio, least_ratio, most_ratio]: [f64; 3], failed_before| {
+            tried(&Tried {
+                pairs: 5,
+                median_ratio,
+                least_ratio,
+                most_ratio,
+                failed_before,
+                failed_after: 0,
+                saves: None,
+            })
+        };
+        assert_eq!(of([0.64, 0.6, 0.7], 0), "Tried on 5 labelled runs: 36 % less time (30 to 40 %)");
+        assert_eq!(of([0.9, 0.8, 1.02], 0), "Tried on 5 labelled runs: 10 % less time (-2 to 20 %)");
+        assert_eq!(of([0.99, 0.96, 1.04], 0), "Tried on 5 labelled runs: no time was saved there: 1 % (-4 to 4 %)");
+        assert_eq!(of([1.1, 1.0, 1.2], 5), "Tried on 5 labelled runs: all failed before, 0 as advised");
+    }
 
     #[test]
     fn a_subject_is_called_by_its_label_where_its_name_says_nothing() {

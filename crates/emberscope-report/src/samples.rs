@@ -2,8 +2,8 @@
 
 use emberscope::{
     Advice, ConfigurationNote, Consequence, Counts, Diagnosis, Evidence, Finding, Harm, ImportIssueSummary, IssueLevel,
-    Problem, Report, RunSummary, SCHEMA_VERSION, Savings, Severity, Skipped, SourceSummary, Subject, TaskSummary, Unit,
-    Unreadable,
+    Problem, Report, RunSummary, SCHEMA_VERSION, Savings, Severity, Skipped, SourceSummary, Subject, TaskSummary,
+    Tried, Unit, Unreadable,
 };
 
 use crate::{TextOptions, json, markdown, text};
@@ -93,6 +93,15 @@ fn skew() -> Finding {
         .set("spark.sql.adaptive.enabled", "true")
         .set("spark.executor.extraJavaOptions", "-XX:+UseG1GC -XX:InitiatingHeapOccupancyPercent=35");
     first.more = "emberscope rule data-skew".to_owned();
+    first.tried = Some(Tried {
+        pairs: 5,
+        median_ratio: 0.64,
+        least_ratio: 0.6,
+        most_ratio: 0.7,
+        failed_before: 0,
+        failed_after: 0,
+        saves: None,
+    });
     finding.advice =
         vec![first, Advice::text("Find the hot key and treat it apart: add a random salt of n values to it")];
     finding.consequences = vec![Consequence {

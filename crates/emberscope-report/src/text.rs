@@ -199,6 +199,9 @@ impl Page {
 
     fn advice(&mut self, label: &str, advice: &Advice) {
         self.labelled(label, &phrases::sentence(&advice.text));
+        if let Some(tried) = &advice.tried {
+            self.labelled("", &phrases::sentence(&phrases::tried(tried)));
+        }
         for (key, value) in &advice.config {
             // Not wrapped: it is there to be copied.
             let pair = for_terminal(&format!("--conf {}", shell_quoted(&format!("{key}={value}"))));

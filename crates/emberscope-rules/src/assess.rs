@@ -17,6 +17,7 @@ use crate::problem::Problem;
 use crate::rule::{Context, Outcome};
 use crate::rules::RULES;
 use crate::settings::Settings;
+use crate::trials;
 use crate::words;
 
 /// Share of the run's wall-clock time at stake from which a finding is a warning. Below 5 % a rerun of the same job
@@ -98,6 +99,7 @@ pub fn tell(run: &Run, features: &Features, outcomes: Vec<(Problem, Outcome)>) -
             Outcome::Found(findings) => assessment.findings.extend(findings.into_iter().map(|mut finding| {
                 for advice in &mut finding.advice {
                     advice.more = format!("emberscope rule {problem}");
+                    trials::note(problem, advice);
                 }
                 finding
             })),

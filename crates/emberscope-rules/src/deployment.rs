@@ -191,6 +191,14 @@ fn positive(value: i64) -> Option<u64> {
     u64::try_from(value).ok().filter(|&value| value > 0)
 }
 
+/// Whether a copy of a task could run elsewhere: Spark makes none on the host of the original
+/// (`TaskSetManager.dequeueTaskFromList`). True where hosts are not known.
+pub(crate) fn on_several_hosts(run: &Run) -> bool {
+    let mut hosts = run.worker_executors().map(|executor| executor.host.as_deref());
+    let Some(first) = hosts.next() else { return true };
+    first.is_none() || hosts.any(|host| host != first)
+}
+
 /// The cores of an executor: the most that any worker has; `None` when none says.
 pub(crate) fn cores_per_executor(run: &Run) -> Option<u64> {
     run.worker_executors().filter_map(|executor| executor.cores).max().filter(|&cores| cores > 0)

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::problem::Problem;
+use crate::trials::Tried;
 use crate::words;
 
 /// How bad a finding is, by the share of wall-clock time at stake and by harm. A finding that is less than 50 % sure is an
@@ -259,9 +260,12 @@ pub struct Advice {
     /// Configuration to paste; never a setting that already holds.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub config: BTreeMap<String, String>,
-    /// The labelled run in which the advice was tried; absent while none was.
+    /// The labelled runs in which the advice was tried; absent where none were.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evidence_run: Option<String>,
+    /// What came of it there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tried: Option<Tried>,
     /// Where to read more: the command that explains the rule, or the page of Spark's documentation that explains a setting.
     pub more: String,
 }

@@ -21,6 +21,7 @@ mod support;
 mod testing;
 #[cfg(test)]
 mod testing_failures;
+mod trials;
 pub mod words;
 
 pub use assess::{Assessment, DetectorConfig, Skipped, assess, outcomes, rank, tell};
@@ -31,3 +32,4 @@ pub use root_cause::{Frame, RootCause};
 pub use rule::{Context, Outcome, Rule, Threshold};
 pub use rules::RULES;
 pub use settings::{Setting, Settings};
+pub use trials::{TRIALS, Trial, Tried};

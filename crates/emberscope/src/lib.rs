@@ -31,7 +31,7 @@ pub use emberscope_extract::sources::{
 pub use emberscope_extract::tables;
 pub use emberscope_rules::{
     Advice, ConfigurationNote, Consequence, Detector, DetectorConfig, Evidence, Finding, Harm, Problem, RULES, Rule,
-    Savings, Severity, Skipped, Subject, Threshold, Value, words,
+    Savings, Severity, Skipped, Subject, TRIALS, Threshold, Trial, Tried, Value, words,
 };
 pub use emberscope_run::{Timestamp, Unit};
 #[cfg(feature = "tables")]

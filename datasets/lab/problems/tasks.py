@@ -16,6 +16,7 @@ from datasets.lab.core import (
     stage_subject,
 )
 from datasets.lab.problems import _times
+from datasets.lab.shim import SlowIo, full_disk
 
 BURN_S = {1: 1.0, 2: 3.0, 3: 7.0, 4: 15.0}
 
@@ -65,7 +66,7 @@ def failures(spec: Spec, strength: int) -> Treatment:
 def failures_took(evidence: Evidence, strength: int) -> Verdict:
     """Count the task attempts that ended with the exception that was thrown, and the time they had taken."""
     del strength
-    failed = [task for task in evidence.tasks() if _bad_record(task)]
+    failed = [task for task in evidence.tasks() if _meant(task)]
     stages = Counter(int(task["Stage ID"]) for task in failed)
     measured = {"failed_attempts": len(failed), "lost_ms": _times.total_ms(failed)}
     meant_to_fail = any(injection.problem == "job-failure" for injection in evidence.spec.injections)
@@ -76,20 +77,26 @@ def failures_took(evidence: Evidence, strength: int) -> Verdict:
     )
 
 
-def _bad_record(task: dict[str, Any]) -> bool:
-    return "BadRecord" in str(task["Task End Reason"].get("Full Stack Trace", ""))
+def _meant(task: dict[str, Any]) -> bool:
+    stack = str(task["Task End Reason"].get("Full Stack Trace", ""))
+    return "BadRecord" in stack or "No space left on device" in stack
 
 
 def _failed_jobs(evidence: Evidence) -> list[int]:
     return [int(job["Job ID"]) for job in evidence.named("JobEnd") if job["Job Result"]["Result"] != "JobSucceeded"]
 
 
-LOST_S = {1: 0.0, 3: 2.5, 4: 5.0}
+LOST_S = {1: 0.0, 4: 5.0}
+# How much of shuffle and spill files the disk of an executor takes, at strength 3.
+FULL_MB_STRENGTHS = (3,)
+FULL_MB = {"window_sessions": 40.0, "rdd_words": 2.0, "cube_report": 10.0, "compaction": 20.0, "merge_upsert": 10.0}
 
 
 def job_failure(spec: Spec, strength: int) -> Treatment:
-    """Let a task fail at every attempt, after more and more work; at strength 2, collect too much late in the run."""
-    del spec
+    """Let a task fail at every attempt, early or late; or collect too much (2), or have the local disk full (3)."""
+    if strength in FULL_MB_STRENGTHS:
+        environment = full_disk(spec, FULL_MB[spec.family])
+        return Treatment(cluster="cluster-2x1", environment=environment, actions=[SlowIo()], fails=True)
     if strength not in LOST_S:
         return Treatment(knobs={"collect_rows": 30_000}, conf={"spark.driver.maxResultSize": "8m"}, fails=True)
     knobs = {"fail_always": True, "fail_share": 0.13, "fail_after_s": LOST_S[strength]}
@@ -100,7 +107,7 @@ def job_failure_took(evidence: Evidence, strength: int) -> Verdict:
     """Look for failed jobs and the exit status."""
     del strength
     failed = _failed_jobs(evidence)
-    attempts = [task for task in evidence.tasks() if _bad_record(task)]
+    attempts = [task for task in evidence.tasks() if _meant(task)]
     results = [event["Job Result"].get("Exception", {}).get("Message", "") for event in evidence.named("JobEnd")]
     measured = {
         "exit_status": evidence.exit_status,
@@ -130,11 +137,11 @@ PROBLEMS = [
     ),
     Problem(
         "job-failure",
-        "a task meets a bad record at every attempt, or the driver takes no result of that size",
+        "a task meets a bad record at every attempt, the driver refuses a large result, or the local disk is full",
         ("window_sessions", "rdd_words", "compaction", "cube_report", "merge_upsert"),
         job_failure,
         job_failure_took,
         # Where it is a task that fails, the failing task is a label as well.
-        brings={strength: Injection("task-failures", strength) for strength in LOST_S},
+        brings={strength: Injection("task-failures", strength) for strength in (*LOST_S, *FULL_MB_STRENGTHS)},
     ),
 ]

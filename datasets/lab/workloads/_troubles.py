@@ -14,17 +14,36 @@ HEALTHY = {
     "closure_entries": 0,  # of a table that travels with every task of a step of its own
     "closure_tasks": 8,  # at least so many tasks
 }
+# Knobs that runs of the set do not have: the change of code that `advice.py` tries; and whether what a task had done
+# when it failed is work that its next attempt does again (in the set only the first attempt does it).
+ADVISED = "advised"
+WORK_AGAIN = "work_again"
 
 
 class BadRecordError(ValueError):
     """What a task raises that meets a record it cannot read."""
 
 
+def advised(job: Any, change: str) -> bool:
+    """Say whether a change of code is made in this run."""
+    return bool(job.knobs.get(ADVISED) == change)
+
+
 def driver_work(job: Any, share: float) -> None:
     """Do a share of the driver's own work: parsing that somebody wrote on the driver's side."""
-    end = time.monotonic() + job.knobs["driver_s"] * share
+    seconds = job.knobs["driver_s"] * share
+    if advised(job, "work on executors"):
+        parts = job.context.defaultParallelism
+        job.context.parallelize(range(parts), parts).foreach(lambda _: _parse(seconds / parts, time.process_time))
+    else:
+        _parse(seconds, time.monotonic)
+
+
+def _parse(seconds: float, clock: Callable[[], float]) -> None:
+    """Parse lines for so long by a clock: that of the wall, or that of the CPU where processes share one."""
+    end = clock() + seconds
     lines = [f"{number},{number * 7},{number * 13}" for number in range(1_000)]
-    while time.monotonic() < end:
+    while clock() < end:
         for line in lines:
             sum(map(int, line.split(",")))
 
@@ -34,6 +53,7 @@ def troubled(job: Any, partitions: int) -> Callable[[int, Iterator[Any]], Iterat
     knobs = {name: job.knobs[name] for name in HEALTHY}
     slow = partitions // 2 if knobs["burn_s"] else -1
     bad = set(range(round(partitions * knobs["fail_share"])))
+    rejects, work_again = advised(job, "rejects"), bool(job.knobs.get(WORK_AGAIN))
 
     def act(index: int, rows: Iterator[Any]) -> Iterator[Any]:
         from pyspark import TaskContext  # noqa: PLC0415 (on the worker)
@@ -41,8 +61,10 @@ def troubled(job: Any, partitions: int) -> Callable[[int, Iterator[Any]], Iterat
         if index == slow:
             _burn(knobs["burn_s"])
         context = TaskContext.get()
-        if index in bad and (knobs["fail_always"] or (context is not None and context.attemptNumber() == 0)):
+        fails = index in bad and (knobs["fail_always"] or (context is not None and context.attemptNumber() == 0))
+        if fails or (index in bad and work_again):
             _burn(knobs["fail_after_s"])
+        if fails and not rejects:
             raise BadRecordError(f"partition {index}: field 3 is no number: 'n/a'")
         yield from rows
 
@@ -70,6 +92,9 @@ def collect_rows(job: Any, frame: Any) -> int:
     rows = frame.limit(int(job.knobs["collect_rows"])).select(F.expr("uuid()").alias("name")).repartition(8)
     payload = [F.sha2(F.concat("name", F.lit(str(part))), 512) for part in range(8)]  # does not compress
     wide = rows.select("name", F.concat(*payload).alias("payload"))
+    if advised(job, "result to storage"):
+        wide.write.parquet(job.target("collected"))
+        return int(job.knobs["collect_rows"])
     return len(wide.collect())
 
 
@@ -95,5 +120,6 @@ def carry_along(job: Any, paths: str) -> None:
         return
     with job.step("closure"):
         counter = job.context._jvm.LargeClosure
-        found = counter.count(job.context._jsc, paths, knobs["closure_tasks"], knobs["closure_entries"])
+        count = counter.countByBroadcast if advised(job, "broadcast variable") else counter.count
+        found = count(job.context._jsc, paths, knobs["closure_tasks"], knobs["closure_entries"])
         job.note("closure_lines", found)

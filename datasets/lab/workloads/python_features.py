@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from datasets.lab.core import Knobs, Workload
 from datasets.lab.workloads._tables import keys, named, random_of, write
-from datasets.lab.workloads._troubles import HEALTHY, beset, collect_rows, driver_work
+from datasets.lab.workloads._troubles import HEALTHY, advised, beset, collect_rows, driver_work
 
 EARTH_KM = 6_371.0
 CORES = 2
@@ -68,8 +68,23 @@ def surprise_of_one(amount: float, distance: float) -> float:
     return 1 / (1 + math.exp(-(0.4 * math.log1p(amount) + distance / 900 - 3)))
 
 
+def kilometres_built_in(lat: str, lon: str, home_lat: str, home_lon: str) -> Column:
+    """Give the great-circle distance in Spark's own functions."""
+    lats, lons = F.radians(lat) - F.radians(home_lat), F.radians(lon) - F.radians(home_lon)
+    inner = F.sin(lats / 2) ** 2 + F.cos(F.radians(lat)) * F.cos(F.radians(home_lat)) * F.sin(lons / 2) ** 2
+    return 2 * EARTH_KM * F.asin(F.sqrt(inner))
+
+
+def surprise_built_in(amount: str, distance: str) -> Column:
+    """Score how unusual a payment is in Spark's own functions."""
+    return 1 / (1 + F.exp(-(0.4 * F.log1p(amount) + F.col(distance) / 900 - 3)))
+
+
 def with_features(payments: DataFrame, udf: str, legacy: DataFrame | None) -> DataFrame:
     """Add distance and score; `udf="rows"` sends rows through Python one by one, or only those of `legacy`."""
+    if udf == "built-in":
+        whole = payments if legacy is None else payments.unionByName(legacy)
+        return _added(whole, kilometres_built_in, surprise_built_in)
     by_column = F.pandas_udf(kilometres, "double"), F.pandas_udf(surprise, "double")
     one_by_one = F.udf(kilometres_of_one, "double"), F.udf(surprise_of_one, "double")
     if legacy is not None:
@@ -93,7 +108,8 @@ def run(job: Any) -> None:
     driver_work(job, 0.4)
     with job.step("features"):
         legacy = spark.read.parquet(job.path("legacy")) if by_row(knobs) else None
-        features = with_features(beset(job, payments), knobs["udf"], legacy)
+        udf = "built-in" if advised(job, "built-in functions") else knobs["udf"]
+        features = with_features(beset(job, payments), udf, legacy)
         features.write.mode("overwrite").parquet(job.target("features"))
     driver_work(job, 0.3)
     features = spark.read.parquet(job.target("features"))

@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 
 from datasets.lab.core import Knobs, Workload
 from datasets.lab.workloads._tables import keys, named, numbers_as_text, random_of, write
-from datasets.lab.workloads._troubles import HEALTHY, beset, collect_rows, driver_work
+from datasets.lab.workloads._troubles import HEALTHY, advised, beset, collect_rows, driver_work
 
 DAYS = 12
 FIRST_SECOND = 1_704_067_200  # 2024-01-01 UTC
@@ -62,6 +62,8 @@ def run(job: Any) -> None:
     driver_work(job, 0.3)
     if knobs["broadcast"] == "hint":
         customers = F.broadcast(customers)
+    if advised(job, "unique keys"):
+        customers = customers.dropDuplicates(["customer_id"])
     joined = beset(job, sales).join(customers, "customer_id")
     with job.step("join"):
         by_segment = joined.groupBy("segment").agg(F.sum("price"), F.countDistinct("customer_id"), F.max("comment"))
@@ -81,6 +83,8 @@ def run(job: Any) -> None:
         returns = spark.read.parquet(job.path("returns"))
         if knobs["prune"]:
             returns = returns.filter(F.col("day") >= DAYS - RECENT_DAYS)
+        elif advised(job, "bare column"):
+            returns = returns.filter(F.col("returned_s") >= FIRST_SECOND + (DAYS - RECENT_DAYS) * 86_400)
         else:
             first = F.timestamp_seconds(F.lit(FIRST_SECOND + (DAYS - RECENT_DAYS) * 86_400))
             written = F.date_format(F.timestamp_seconds("returned_s"), "yyyy-MM-dd")

@@ -26,12 +26,13 @@ const LOST_SHARE: Threshold = Threshold {
     name: "lost_share",
     value: 0.05,
     unit: Unit::Ratio,
-    reason: "partitions that were not in the cache when they were needed, over all partitions: a block or two of many cost \
-             nobody anything. Set by judgement, not yet calibrated on labelled runs",
+    reason: "partitions that were not in the cache when they were needed, over all partitions: a block or two of \
+             many cost nobody anything. Set by judgement, not contradicted by the training families of \
+             datasets/lab (`emberscope calibrate`)",
 };
 const FLOOR: Threshold = Threshold {
     name: "floor_share",
-    value: 0.01,
+    value: 0.005,
     unit: Unit::Ratio,
     reason: "share of the run's wall-clock time spent computing them again; below it nobody gains by mending. Set \
              on the training families of datasets/lab (`emberscope calibrate`)",

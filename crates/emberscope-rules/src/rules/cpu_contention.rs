@@ -27,8 +27,9 @@ const WAIT_RATIO: Threshold = Threshold {
     name: "wait_ratio",
     value: 0.25,
     unit: Unit::Ratio,
-    reason: "time off the CPU without an explanation over run time, of warm tasks; on an idle host it is 0 to 10 %. Set by judgement, \
-             not yet calibrated on labelled runs",
+    reason: "time off the CPU without an explanation over run time, of warm tasks; on an idle host it is 0 to 10 \
+             %. Set by judgement, not contradicted by the training families of datasets/lab (`emberscope \
+             calibrate`)",
 };
 const COVERED_SHARE: Threshold = Threshold {
     name: "covered_share",
@@ -55,7 +56,7 @@ const FINE_DISK: Threshold = Threshold {
 };
 const HAD_CPU: Threshold = Threshold {
     name: "deserialize_cpu_ratio",
-    value: blocked::BUSY_HOST_RATIO,
+    value: 0.65,
     unit: Unit::Ratio,
     reason: "CPU time over time of deserializing warm tasks, which needs nothing but a CPU: from here on the \
              hosts had one to give. Set on the training families of datasets/lab (`emberscope calibrate`)",

@@ -24,16 +24,17 @@ const TASK_FACTOR: Threshold = Threshold {
     name: "task_factor",
     value: 2.5,
     unit: Unit::Ratio,
-    reason: "longest over median task duration; with the data factor beside it this need not be large, and alone it would \
-             be the first wave of any healthy stage (5 to 10 times slower: JIT, class loading). Set by judgement, not yet \
-             calibrated on labelled runs",
+    reason: "longest over median task duration; with the data factor beside it this need not be large, and alone \
+             it would be the first wave of any healthy stage (5 to 10 times slower: JIT, class loading). Set by \
+             judgement, not contradicted by the training families of datasets/lab (`emberscope calibrate`)",
 };
 const DATA_FACTOR: Threshold = Threshold {
     name: "data_factor",
     value: 3.0,
     unit: Unit::Ratio,
-    reason: "bytes (or records) of that task over the stage's median; Spark's own skew join calls a partition skewed at 5 \
-             times the median. Set by judgement, not yet calibrated on labelled runs",
+    reason: "bytes (or records) of that task over the stage's median; Spark's own skew join calls a partition \
+             skewed at 5 times the median. Set by judgement, not contradicted by the training families of \
+             datasets/lab (`emberscope calibrate`)",
 };
 const MIN_TASKS: Threshold =
     Threshold { name: "min_tasks", value: 3.0, unit: Unit::Count, reason: "a median of fewer tasks says nothing" };
@@ -267,6 +268,41 @@ mod tests {
         // The median reads 10 MB, the largest 100 MB: the square root of their product is 31.6 MB, 31 MiB rounded up.
         let key = "spark.sql.adaptive.skewJoin.skewedPartitionThresholdInBytes";
         assert_eq!(config.get(key).map(String::as_str), Some("31m"));
+    }
+
+    #[test]
+    fn a_join_whose_partitioning_is_relied_on_has_to_be_forced() {
+        let force = "spark.sql.adaptive.forceOptimizeSkewedJoin";
+        let within = |consumer: &'static [&'static str]| {
+            skewed_in_sql("SortMergeJoin").with(move |run| {
+                for sql in run.sql_executions.values_mut() {
+                    let plan = sql.plan.take();
+                    sql.plan = consumer.iter().fold(plan, |below, node| {
+                        let (name, description) = (node.split(' ').next().unwrap_or_default(), (*node).to_owned());
+                        let children = below.into_iter().collect();
+                        let id = 90 + node.len() as u64;
+                        Some(emberscope_run::PlanNode {
+                            id,
+                            name: name.to_owned(),
+                            description,
+                            children,
+                            ..Default::default()
+                        })
+                    });
+                }
+            })
+        };
+        let forced = |run: &crate::testing::RunBuilder| {
+            check(&RULE, run)[0].advice.iter().any(|advice| advice.config.contains_key(force))
+        };
+        const MERGING: &str = "HashAggregate(keys=[user_id#12L], functions=[merge_sum(x#3)])";
+        const PARTIAL: &str = "HashAggregate(keys=[day#2], functions=[partial_sum(x#3)])";
+        const DISTINCT: &str = "HashAggregate(keys=[day#2], functions=[])";
+        assert!(forced(&within(&[PARTIAL, MERGING])));
+        // What is merged behind another shuffle relies on that one.
+        assert!(!forced(&within(&[PARTIAL, "Exchange hashpartitioning(day#2, 200)", MERGING])));
+        assert!(!forced(&within(&[PARTIAL, MERGING]).set(force, "true")));
+        assert!(!forced(&within(&[DISTINCT, "Exchange hashpartitioning(day#2, 200)", DISTINCT])));
     }
 
     #[test]

@@ -23,10 +23,10 @@ pub(super) static RULE: Rule = Rule {
 
 const WAIT_RATIO: Threshold = Threshold {
     name: "wait_ratio",
-    value: 0.35,
+    value: 0.5,
     unit: Unit::Ratio,
-    reason: "time off the CPU with files over run time, of warm tasks; reading ahead hides most of a healthy disk's latency. Set by \
-             judgement, not yet calibrated on labelled runs",
+    reason: "time off the CPU with files over run time, of warm tasks; reading ahead hides most of a healthy disk's latency. Set on \
+             the training families of datasets/lab (`emberscope calibrate`)",
 };
 const WRITE_RATIO: Threshold = Threshold {
     name: "write_ratio",

@@ -40,8 +40,8 @@ const FLOOR: Threshold = Threshold {
     name: "floor_share",
     value: 0.10,
     unit: Unit::Ratio,
-    reason: "share of the run's wall-clock time in such gaps; every run has some, and short runs have more. Set by judgement, \
-             not yet calibrated on labelled runs",
+    reason: "share of the run's wall-clock time in such gaps; every run has some, and short runs have more. Set \
+             by judgement, not contradicted by the training families of datasets/lab (`emberscope calibrate`)",
 };
 
 fn check(ctx: &Context<'_>) -> Outcome {

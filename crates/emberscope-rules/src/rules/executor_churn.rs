@@ -32,15 +32,16 @@ const WORKED_SHARE: Threshold = Threshold {
     name: "worked_share",
     value: 0.5,
     unit: Unit::Ratio,
-    reason: "core time used over held of an executor below which it hardly worked in its life. Set by judgement, not yet \
-             calibrated on labelled runs",
+    reason: "core time used over held of an executor below which it hardly worked in its life. Set by judgement, \
+             not contradicted by the training families of datasets/lab (`emberscope calibrate`)",
 };
 const FLOOR: Threshold = Threshold {
     name: "floor_share",
     value: 0.05,
     unit: Unit::Ratio,
-    reason: "share of the run's wall-clock time spent waiting for executors to come again, or of its core time held by \
-             short-lived executors without work. Set by judgement, not yet calibrated on labelled runs",
+    reason: "share of the run's wall-clock time spent waiting for executors to come again, or of its core time \
+             held by short-lived executors without work. Set by judgement, not contradicted by the training \
+             families of datasets/lab (`emberscope calibrate`)",
 };
 
 fn check(ctx: &Context<'_>) -> Outcome {

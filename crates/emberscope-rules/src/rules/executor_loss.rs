@@ -27,8 +27,9 @@ const FLOOR: Threshold = Threshold {
     name: "floor_share",
     value: 0.005,
     unit: Unit::Ratio,
-    reason: "share of the run's wall-clock time that was lost with the executors; a loss that a stage failed by is told below \
-             it too. Set by judgement, not yet calibrated on labelled runs",
+    reason: "share of the run's wall-clock time that was lost with the executors; a loss that a stage failed by \
+             is told below it too. Set by judgement, which no labelled run of datasets/lab decides (`emberscope \
+             calibrate`)",
 };
 
 /// Executors that went for one kind of reason.

@@ -31,22 +31,24 @@ const FLOOR: Threshold = Threshold {
     name: "floor_share",
     value: 0.001,
     unit: Unit::Ratio,
-    reason: "share of the run's wall-clock time that was lost with the executors; low, as what ran out of memory once runs \
-             out again with a little more data. Set by judgement, not yet calibrated on labelled runs",
+    reason: "share of the run's wall-clock time that was lost with the executors; low, as what ran out of memory \
+             once runs out again with a little more data. Set by judgement, which no labelled run of datasets/lab \
+             decides (`emberscope calibrate`)",
 };
 const CONTAINER_MARGIN: Threshold = Threshold {
     name: "container_margin",
     value: 1.2,
     unit: Unit::Ratio,
-    reason: "advised container over the peak that was seen: the peak is taken every few seconds and misses the last moment. \
-             Set by judgement, not yet calibrated on labelled runs",
+    reason: "advised container over the peak that was seen: the peak is taken every few seconds and misses the \
+             last moment. Set by judgement, which no labelled run of datasets/lab decides (`emberscope \
+             calibrate`)",
 };
 const HEAP_FACTOR: Threshold = Threshold {
     name: "heap_factor",
     value: 1.5,
     unit: Unit::Ratio,
-    reason: "advised heap over the heap that was full: how much was missing is not known. Set by judgement, not yet \
-             calibrated on labelled runs",
+    reason: "advised heap over the heap that was full: how much was missing is not known. Set by judgement, which \
+             no labelled run of datasets/lab decides (`emberscope calibrate`)",
 };
 
 /// The deaths of one kind.

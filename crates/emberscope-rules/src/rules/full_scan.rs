@@ -31,8 +31,8 @@ const MIN_ROWS: Threshold = Threshold {
     name: "min_rows",
     value: 1_000_000.0,
     unit: Unit::Count,
-    reason: "rows read; smaller tables are read in a second whatever the layout. Set by judgement, not yet calibrated on \
-             labelled runs",
+    reason: "rows read; smaller tables are read in a second whatever the layout. Set by judgement, not \
+             contradicted by the training families of datasets/lab (`emberscope calibrate`)",
 };
 const ROWS_PER_SECOND: Threshold = Threshold {
     name: "rows_per_second",

@@ -2,7 +2,7 @@
 
 use emberscope_run::{NULL, Run, TaskColumn, TaskStatus, Unit};
 
-use crate::deployment;
+use crate::deployment::{self, Manager};
 use crate::finding::{Advice, Evidence, Finding, Savings, Subject};
 use crate::gaps;
 use crate::problem::Problem;
@@ -212,10 +212,24 @@ fn advice(ctx: &Context<'_>, enough: u64, executors: u64) -> Vec<Advice> {
         }
         return all;
     }
-    let now = ctx.settings.integer("spark.executor.instances").filter(|&now| now > 0);
+    // A standalone cluster gives an application all its cores unless it asks for fewer; it knows no number of executors.
+    let standalone = matches!(deployment::manager(ctx.run), Manager::Standalone | Manager::LocalCluster);
     let mut fixed = Advice::text(format!("{why}: ask for {}.", words::plural(executors, "executor")));
-    if now.is_none_or(|now| now as u64 > executors) {
-        fixed = fixed.set("spark.executor.instances", executors.to_string());
+    let more_than = |key: &str, wanted: u64| {
+        ctx.settings.integer(key).filter(|&now| now > 0).is_none_or(|now| now.unsigned_abs() > wanted)
+    };
+    match deployment::cores_per_executor(ctx.run).filter(|_| standalone) {
+        Some(cores) if more_than("spark.cores.max", executors.saturating_mul(cores)) => {
+            fixed = fixed.set("spark.cores.max", executors.saturating_mul(cores).to_string());
+            // Without it they are dealt out to all workers, one by one, each with a heap of its own.
+            if ctx.settings.set_by_user("spark.executor.cores").is_none() {
+                fixed = fixed.set("spark.executor.cores", cores.to_string());
+            }
+        }
+        None if !standalone && more_than("spark.executor.instances", executors) => {
+            fixed = fixed.set("spark.executor.instances", executors.to_string());
+        }
+        _ => {}
     }
     all.push(fixed);
     let mut dynamic = Advice::text(
@@ -265,6 +279,18 @@ mod tests {
             "{}",
             findings[0].summary
         );
+    }
+
+    #[test]
+    fn a_standalone_cluster_is_asked_for_cores_and_not_for_executors() {
+        let findings = check(&RULE, &holding(8).set("spark.master", "spark://h:7077"));
+        let config = &findings[0].advice[0].config;
+        // Two executors of four cores.
+        assert_eq!(config.get("spark.cores.max").map(String::as_str), Some("8"));
+        assert_eq!(config.get("spark.executor.cores").map(String::as_str), Some("4"));
+        assert_eq!(config.get("spark.executor.instances"), None);
+        let asked = check(&RULE, &holding(8).set("spark.master", "spark://h:7077").set("spark.cores.max", "8"));
+        assert!(asked.iter().all(|finding| !finding.advice[0].config.contains_key("spark.cores.max")));
     }
 
     #[test]

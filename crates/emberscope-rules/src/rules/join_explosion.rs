@@ -32,15 +32,15 @@ const MIN_ROWS: Threshold = Threshold {
     name: "min_output_rows",
     value: 1_000_000.0,
     unit: Unit::Count,
-    reason: "a core puts out a million joined rows in about a second: fewer are no explosion to anybody. Set by judgement, not \
-             yet calibrated on labelled runs",
+    reason: "a core puts out a million joined rows in about a second: fewer are no explosion to anybody. Set by \
+             judgement, not contradicted by the training families of datasets/lab (`emberscope calibrate`)",
 };
 const MIN_PAIRS: Threshold = Threshold {
     name: "min_pairs",
     value: 100_000_000.0,
     unit: Unit::Count,
-    reason: "pairs that a join without equal keys tried; a core tries some ten million a second. Set by judgement, not yet \
-             calibrated on labelled runs",
+    reason: "pairs that a join without equal keys tried; a core tries some ten million a second. Set by \
+             judgement, which no labelled run of datasets/lab decides (`emberscope calibrate`)",
 };
 const FLOOR: Threshold = Threshold {
     name: "floor_share",

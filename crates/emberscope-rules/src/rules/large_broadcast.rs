@@ -40,9 +40,9 @@ const DRIVER_SHARE: Threshold = Threshold {
     name: "driver_share",
     value: 0.2,
     unit: Unit::Ratio,
-    reason: "rows over the driver's memory from which the broadcast risks the driver: it holds the collected rows, the hash \
-             table and its serialized blocks at once, three to four times the rows. Set by judgement, not yet calibrated on \
-             labelled runs",
+    reason: "rows over the driver's memory from which the broadcast risks the driver: it holds the collected \
+             rows, the hash table and its serialized blocks at once, three to four times the rows. Set by \
+             judgement, which no labelled run of datasets/lab decides (`emberscope calibrate`)",
 };
 const TIMEOUT_SHARE: Threshold = Threshold {
     name: "timeout_share",

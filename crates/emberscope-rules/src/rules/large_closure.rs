@@ -31,14 +31,16 @@ const DESERIALIZE_RATIO: Threshold = Threshold {
     name: "deserialize_ratio",
     value: 0.2,
     unit: Unit::Ratio,
-    reason: "median deserialize time over median duration of warm tasks. Set by judgement, not yet calibrated on labelled runs",
+    reason: "median deserialize time over median duration of warm tasks. Set by judgement, not contradicted by \
+             the training families of datasets/lab (`emberscope calibrate`)",
 };
 const CPU_RATIO: Threshold = Threshold {
     name: "deserialize_cpu_ratio",
     value: 0.3,
     unit: Unit::Ratio,
-    reason: "CPU time over deserialize time, where the log has it: below it the task waited for jars, broadcast blocks or a CPU \
-             rather than deserialized. Set by judgement, not yet calibrated on labelled runs",
+    reason: "CPU time over deserialize time, where the log has it: below it the task waited for jars, broadcast \
+             blocks or a CPU rather than deserialized. Set by judgement, not contradicted by the training \
+             families of datasets/lab (`emberscope calibrate`)",
 };
 const FLOOR: Threshold = Threshold {
     name: "floor_share",

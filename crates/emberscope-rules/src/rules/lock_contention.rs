@@ -27,8 +27,8 @@ const WAIT_RATIO: Threshold = Threshold {
     name: "wait_ratio",
     value: 0.3,
     unit: Unit::Ratio,
-    reason: "time off the CPU without an explanation over run time, of warm tasks. Set by judgement, not yet calibrated on labelled \
-             runs",
+    reason: "time off the CPU without an explanation over run time, of warm tasks. Set by judgement, which no \
+             labelled run of datasets/lab decides (`emberscope calibrate`)",
 };
 const ALONE_FACTOR: Threshold = Threshold {
     name: "alone_factor",

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use emberscope_extract::features::ExecutorSummary;
 use emberscope_run::{Executor, TaskColumn, Unit};
 
-use crate::deployment::{self, AskedMemory};
+use crate::deployment::{self, AskedMemory, Manager};
 use crate::finding::{Advice, Evidence, Finding, Harm, Savings, Subject};
 use crate::problem::Problem;
 use crate::rule::{Context, Outcome, Rule, Threshold};
@@ -33,8 +33,8 @@ const HEAP_SHARE: Threshold = Threshold {
     name: "heap_share",
     value: 0.95,
     unit: Unit::Ratio,
-    reason: "peak heap in use over the heap; alone it means little, as a healthy collector lets the heap fill up. Set by \
-             judgement, not yet calibrated on labelled runs",
+    reason: "peak heap in use over the heap; alone it means little, as a healthy collector lets the heap fill up. \
+             Set by judgement, not contradicted by the training families of datasets/lab (`emberscope calibrate`)",
 };
 const GC_SHARE: Threshold = Threshold {
     name: "gc_share",
@@ -47,14 +47,15 @@ const MARGIN: Threshold = Threshold {
     name: "margin",
     value: 1.2,
     unit: Unit::Ratio,
-    reason: "advised limit over the peak. Set by judgement, not yet calibrated on labelled runs",
+    reason: "advised limit over the peak. Set by judgement, which no labelled run of datasets/lab decides \
+             (`emberscope calibrate`)",
 };
 const FLOOR: Threshold = Threshold {
     name: "floor_share",
     value: 0.01,
     unit: Unit::Ratio,
-    reason: "share of the run's task time that ran on the executors near their limit, which would be lost with them. Set by \
-             judgement, not yet calibrated on labelled runs",
+    reason: "share of the run's task time that ran on the executors near their limit, which would be lost with \
+             them. Set by judgement, which no labelled run of datasets/lab decides (`emberscope calibrate`)",
 };
 
 /// Which limit is near.
@@ -78,10 +79,12 @@ fn check(ctx: &Context<'_>) -> Outcome {
         return Outcome::missing("what memory was asked for");
     };
     let mut near: BTreeMap<Limit, Vec<Near<'_>>> = BTreeMap::new();
+    // Where nothing watches over processes, only what would have ended one elsewhere is told.
+    let share = if watched(ctx) { ctx.threshold(&CONTAINER_SHARE) } else { ctx.threshold(&CONTAINER_SHARE).max(1.0) };
     for executor in ctx.run.worker_executors() {
         if let Some(container) = asked.container()
             && let Some(peak) = resident(executor)
-            && peak as f64 >= ctx.threshold(&CONTAINER_SHARE) * container as f64
+            && peak as f64 >= share * container as f64
         {
             near.entry(Limit::Container).or_default().push(Near { executor, peak, limit: container });
             continue;
@@ -95,6 +98,11 @@ fn check(ctx: &Context<'_>) -> Outcome {
         }
     }
     Outcome::of(near.into_iter().filter_map(|(limit, executors)| finding(ctx, limit, &executors, asked)).collect())
+}
+
+/// Whether somebody ends processes that outgrow what was asked for; on a standalone or local cluster nobody does.
+fn watched(ctx: &Context<'_>) -> bool {
+    !matches!(deployment::manager(ctx.run), Manager::Standalone | Manager::LocalCluster)
 }
 
 /// Resident memory of all processes of an executor at their peaks; `None` when it was not polled
@@ -122,7 +130,16 @@ fn finding(ctx: &Context<'_>, limit: Limit, executors: &[Near<'_>], asked: Asked
         2 => " (and another executor)".to_owned(),
         many => format!(" (and {} other executors)", many - 1),
     };
+    let watched = watched(ctx);
     let summary = match limit {
+        Limit::Container if !watched => format!(
+            "executor {}{others} used {}, {} of the {} that its heap and overhead are together: nothing ends it for that here, but a \
+             container of YARN or Kubernetes would have been killed",
+            worst.executor.id,
+            words::bytes(worst.peak as f64),
+            words::percent(share),
+            words::bytes(worst.limit as f64),
+        ),
         Limit::Container => format!(
             "executor {}{others} used {} of the {} that its container may have ({}): beyond it the container is killed",
             worst.executor.id,
@@ -153,7 +170,7 @@ fn finding(ctx: &Context<'_>, limit: Limit, executors: &[Near<'_>], asked: Asked
         .filter(|near| near.executor.id != worst.executor.id)
         .map(|near| Subject::executor(&near.executor.id))
         .collect();
-    finding.harm = Harm::RiskOfFailure;
+    finding.harm = if limit == Limit::Container && !watched { Harm::None } else { Harm::RiskOfFailure };
     let (feature, threshold) = match limit {
         Limit::Container => ("peak_resident_memory_bytes", &CONTAINER_SHARE),
         Limit::Heap => ("peak_jvm_heap_memory_bytes", &HEAP_SHARE),
@@ -176,19 +193,20 @@ fn finding(ctx: &Context<'_>, limit: Limit, executors: &[Near<'_>], asked: Asked
         ),
     };
     finding.advice = match limit {
-        Limit::Container => container_advice(ctx, worst, asked),
+        Limit::Container => container_advice(ctx, worst, asked, watched),
         Limit::Heap => heap_advice(ctx, worst),
     };
     Some(finding)
 }
 
-fn container_advice(ctx: &Context<'_>, worst: &Near<'_>, asked: AskedMemory) -> Vec<Advice> {
+fn container_advice(ctx: &Context<'_>, worst: &Near<'_>, asked: AskedMemory, watched: bool) -> Vec<Advice> {
     let overhead = asked.overhead.unwrap_or(0);
     let new = worst.peak as f64 * ctx.threshold(&MARGIN) - (worst.limit - overhead.min(worst.limit)) as f64;
     let new = new.max(overhead as f64 + 268_435_456.0);
     let python = polled(&worst.executor.peaks, TaskColumn::PeakTreePythonRss).filter(|&python| python > 0);
+    let give = if watched { "Give the container" } else { "Where containers are limited, give them" };
     let mut text = format!(
-        "Give the container more beyond the heap: peak {} x {} less {} for the heap and the rest is {}; it has {} now.",
+        "{give} more beyond the heap: peak {} x {} less {} for the heap and the rest is {}; it has {} now.",
         words::bytes(worst.peak as f64),
         ctx.threshold(&MARGIN),
         words::bytes((worst.limit - overhead.min(worst.limit)) as f64),
@@ -201,7 +219,11 @@ fn container_advice(ctx: &Context<'_>, worst: &Near<'_>, asked: AskedMemory) -> 
             words::bytes(python as f64)
         ));
     }
-    let mut all = vec![Advice::text(text).set(deployment::overhead_key(ctx.run), words::spark_memory(new))];
+    let mut advice = Advice::text(text);
+    if watched {
+        advice = advice.set(deployment::overhead_key(ctx.run), words::spark_memory(new));
+    }
+    let mut all = vec![advice];
     let heap_peak = polled(&worst.executor.peaks, TaskColumn::PeakJvmHeap);
     if heap_peak.is_some_and(|peak| (peak as f64) < 0.6 * asked.heap as f64) {
         all.push(Advice::text(format!(
@@ -268,6 +290,17 @@ mod tests {
         // 4,300 MiB x 1.2 = 5,160 MiB less 4,096 MiB of heap.
         assert_eq!(findings[0].advice[0].config["spark.executor.memoryOverhead"], "1064m");
         assert!(findings[0].advice[0].text.contains("Python workers took 1000 MiB"), "{}", findings[0].advice[0].text);
+    }
+
+    #[test]
+    fn where_nothing_watches_over_processes_it_is_no_risk_and_has_no_setting() {
+        let near = peaks(&[(TaskColumn::PeakTreeJvmRss, 3_300 * MIB), (TaskColumn::PeakTreePythonRss, 1_000 * MIB)], 0);
+        assert_eq!(check(&RULE, &near.set("spark.master", "spark://h:7077")), []);
+        let over = peaks(&[(TaskColumn::PeakTreeJvmRss, 3_600 * MIB), (TaskColumn::PeakTreePythonRss, 1_000 * MIB)], 0);
+        let findings = check(&RULE, &over.set("spark.master", "spark://h:7077"));
+        assert_eq!(findings[0].harm, Harm::None);
+        assert!(findings[0].summary.contains("nothing ends it for that here"), "{}", findings[0].summary);
+        assert!(findings[0].advice.iter().all(|advice| advice.config.is_empty()));
     }
 
     #[test]

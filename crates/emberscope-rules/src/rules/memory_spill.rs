@@ -35,15 +35,16 @@ const SPILL_RATE: Threshold = Threshold {
     name: "spill_bytes_per_second",
     value: 104_857_600.0,
     unit: Unit::PerSecond,
-    reason: "what a task writes or reads back of spilled bytes in a second, with serialization and compression (100 MiB/s); \
-             the log has no time for it. Set by judgement, not yet calibrated on labelled runs",
+    reason: "what a task writes or reads back of spilled bytes in a second, with serialization and compression \
+             (100 MiB/s); the log has no time for it. Set by judgement, not contradicted by the training families \
+             of datasets/lab (`emberscope calibrate`)",
 };
 const MARGIN: Threshold = Threshold {
     name: "memory_margin",
     value: 1.25,
     unit: Unit::Ratio,
-    reason: "memory that is advised over the memory that was missing: partitions differ in size. Set by judgement, not yet \
-             calibrated on labelled runs",
+    reason: "memory that is advised over the memory that was missing: partitions differ in size. Set by \
+             judgement, which no labelled run of datasets/lab decides (`emberscope calibrate`)",
 };
 const FLOOR: Threshold = Threshold {
     name: "floor_share",
@@ -133,6 +134,11 @@ fn finding(ctx: &Context<'_>, hits: &[(&StageSummary, StageLoss)]) -> Option<Fin
     Some(finding)
 }
 
+/// Spark's default of `spark.memory.fraction`.
+const USUAL_FRACTION: f64 = 0.6;
+/// How many times the memory a task must get for it, for that to be told first.
+const MUCH_MORE: f64 = 1.5;
+
 fn advice(ctx: &Context<'_>, stage: &StageSummary, available: &Memory, few: bool) -> Vec<Advice> {
     let mut all = Vec::new();
     if few {
@@ -152,6 +158,20 @@ fn advice(ctx: &Context<'_>, stage: &StageSummary, available: &Memory, few: bool
     };
     let arithmetic = available.arithmetic().unwrap_or_default();
     let factor = wanted / each;
+    let usual = Memory { fraction: Some(USUAL_FRACTION), ..available.clone() };
+    if let Some(fraction) = available.fraction.filter(|&fraction| fraction < USUAL_FRACTION)
+        && let Some(more) = usual.per_task().filter(|&more| factor > 1.0 && more >= MUCH_MORE * each)
+    {
+        all.push(
+            Advice::text(format!(
+                "spark.memory.fraction is {fraction}: of each heap, execution and storage get that share only. With Spark's default, \
+                 {USUAL_FRACTION}, a task has {} instead of {}, without more memory being asked for. Find out why it was lowered.",
+                words::bytes(more),
+                words::bytes(each),
+            ))
+            .set("spark.memory.fraction", USUAL_FRACTION.to_string()),
+        );
+    }
     if !few && factor > 1.0 {
         let partitions = (tasks as f64 * factor).ceil() as u64;
         let why = format!(
@@ -276,6 +296,17 @@ mod tests {
         // Without merging there is nothing to lower.
         let off = builder.set("spark.sql.adaptive.coalescePartitions.enabled", "false");
         assert_eq!(check(&RULE, &off)[0].advice[0].config.len(), 1);
+    }
+
+    #[test]
+    fn a_fraction_that_was_lowered_is_told_first() {
+        let findings = check(&RULE, &spilling(250).set("spark.memory.fraction", "0.2"));
+        let advice = &findings[0].advice[0];
+        assert_eq!(advice.config.get("spark.memory.fraction").map(String::as_str), Some("0.6"));
+        // (2048 - 300) x 0.2 / 4 = 87.4 MiB; with 0.6 it is 262.2 MiB.
+        assert!(advice.text.contains("262 MiB instead of 87.4 MiB"), "{}", advice.text);
+        let usual = check(&RULE, &spilling(250).set("spark.memory.fraction", "0.6"));
+        assert!(usual[0].advice.iter().all(|advice| !advice.config.contains_key("spark.memory.fraction")));
     }
 
     #[test]

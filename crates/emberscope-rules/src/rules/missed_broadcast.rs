@@ -29,7 +29,8 @@ const MAX_BYTES: Threshold = Threshold {
     value: 104_857_600.0,
     unit: Unit::Bytes,
     reason: "data size of the largest side that is called small: ten times Spark's default of \
-             spark.sql.autoBroadcastJoinThreshold. Set by judgement, not yet calibrated on labelled runs",
+             spark.sql.autoBroadcastJoinThreshold. Set by judgement, not contradicted by the training families of \
+             datasets/lab (`emberscope calibrate`)",
 };
 const MEMORY_SHARE: Threshold = Threshold {
     name: "memory_share",
@@ -42,14 +43,16 @@ const SHUFFLE_RATE: Threshold = Threshold {
     name: "shuffle_bytes_per_second",
     value: 157_286_400.0,
     unit: Unit::Bytes,
-    reason: "rows in memory that one core can serialize, compress, write, fetch and read back in a second: what no metric \
-             measures of a shuffle. Set by judgement, not yet calibrated on labelled runs",
+    reason: "rows in memory that one core can serialize, compress, write, fetch and read back in a second: what \
+             no metric measures of a shuffle. Set by judgement, which no labelled run of datasets/lab decides \
+             (`emberscope calibrate`)",
 };
 const ROW_RATE: Threshold = Threshold {
     name: "shuffle_rows_per_second",
     value: 1_500_000.0,
     unit: Unit::Count,
-    reason: "the same in rows, which is what counts where rows are small. Set by judgement, not yet calibrated on labelled runs",
+    reason: "the same in rows, which is what counts where rows are small. Set by judgement, not contradicted by \
+             the training families of datasets/lab (`emberscope calibrate`)",
 };
 const FLOOR: Threshold = Threshold {
     name: "floor_share",

@@ -28,15 +28,15 @@ const REMOTE_SHARE: Threshold = Threshold {
     name: "remote_share",
     value: 0.1,
     unit: Unit::Ratio,
-    reason: "share of a stage's tasks that ran in another rack or anywhere (RACK_LOCAL, ANY). Set by judgement, not yet \
-             calibrated on labelled runs",
+    reason: "share of a stage's tasks that ran in another rack or anywhere (RACK_LOCAL, ANY). Set by judgement, \
+             which no labelled run of datasets/lab decides (`emberscope calibrate`)",
 };
 const SLOW_FACTOR: Threshold = Threshold {
     name: "slow_factor",
     value: 1.5,
     unit: Unit::Ratio,
-    reason: "median duration for its data of such warm tasks over that of warm tasks beside their data. Set by judgement, not yet \
-             calibrated on labelled runs",
+    reason: "median duration for its data of such warm tasks over that of warm tasks beside their data. Set by \
+             judgement, which no labelled run of datasets/lab decides (`emberscope calibrate`)",
 };
 const MIN_TASKS: Threshold = Threshold {
     name: "min_tasks",

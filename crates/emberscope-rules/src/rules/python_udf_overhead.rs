@@ -36,22 +36,24 @@ const ARROW_SHARE: Threshold = Threshold {
     name: "arrow_share",
     value: 0.7,
     unit: Unit::Ratio,
-    reason: "the same for functions that get Arrow batches: those are told only where little else happens. Set by judgement, \
-             not yet calibrated on labelled runs",
+    reason: "the same for functions that get Arrow batches: those are told only where little else happens. Set by \
+             judgement, not contradicted by the training families of datasets/lab (`emberscope calibrate`)",
 };
 const RDD_SHARE: Threshold = Threshold {
     name: "rdd_share",
     value: 0.7,
     unit: Unit::Ratio,
-    reason: "share of a Python RDD stage's run time in which the JVM neither computed nor waited for shuffles: Python is \
-             what an RDD of PySpark is made of. Set by judgement, not yet calibrated on labelled runs",
+    reason: "share of a Python RDD stage's run time in which the JVM neither computed nor waited for shuffles: \
+             Python is what an RDD of PySpark is made of. Set by judgement, which no labelled run of datasets/lab \
+             decides (`emberscope calibrate`)",
 };
 const START_MS: Threshold = Threshold {
     name: "start_ms",
     value: 1_000.0,
     unit: Unit::Ms,
-    reason: "time to start a Python worker and import its modules, once a slot: taken off where Spark does not measure it. Set \
-             by judgement, not yet calibrated on labelled runs",
+    reason: "time to start a Python worker and import its modules, once a slot: taken off where Spark does not \
+             measure it. Set by judgement, not contradicted by the training families of datasets/lab (`emberscope \
+             calibrate`)",
 };
 const RDD_FLOOR: Threshold = Threshold {
     name: "rdd_floor_share",

@@ -25,8 +25,8 @@ const TIMES: Threshold = Threshold {
     name: "times",
     value: 3.0,
     unit: Unit::Count,
-    reason: "computations of the same data; two are common and often cheaper than a cache. Set by judgement, not yet \
-             calibrated on labelled runs",
+    reason: "computations of the same data; two are common and often cheaper than a cache. Set by judgement, not \
+             contradicted by the training families of datasets/lab (`emberscope calibrate`)",
 };
 const FLOOR: Threshold = Threshold {
     name: "floor_share",

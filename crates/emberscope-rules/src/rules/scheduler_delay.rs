@@ -28,14 +28,15 @@ const MIN_DELAY: Threshold = Threshold {
     name: "min_delay_ms",
     value: 50.0,
     unit: Unit::Ms,
-    reason: "median scheduler delay of warm tasks; in healthy runs it is 1 to 20 ms. Set by judgement, not yet calibrated on \
-             labelled runs",
+    reason: "median scheduler delay of warm tasks; in healthy runs it is 1 to 20 ms. Set by judgement, not \
+             contradicted by the training families of datasets/lab (`emberscope calibrate`)",
 };
 const DELAY_RATIO: Threshold = Threshold {
     name: "delay_ratio",
     value: 0.2,
     unit: Unit::Ratio,
-    reason: "median scheduler delay over median duration of warm tasks. Set by judgement, not yet calibrated on labelled runs",
+    reason: "median scheduler delay over median duration of warm tasks. Set by judgement, which no labelled run \
+             of datasets/lab decides (`emberscope calibrate`)",
 };
 const SPIKE: Threshold = Threshold {
     name: "spike_ms",
@@ -203,11 +204,15 @@ fn advice(ctx: &Context<'_>, worst: &Hit<'_>) -> Vec<Advice> {
         all.push(Advice::text(
             "In local mode the driver's threads share the cores with the tasks: leave it one (local[n] with n below the host's cores).",
         ));
+    } else if settings.set_by_user("spark.submit.deployMode") != Some("cluster") {
+        all.push(Advice::text(
+            "The driver ran where the application was submitted (client mode): look at the load of that host, and at what else the \
+             driver's process did then.",
+        ));
     } else if let Some(cores) = settings.integer("spark.driver.cores").filter(|&cores| cores <= 1) {
         all.push(
             Advice::text(format!(
-                "The driver has {cores} core for launching tasks, noticing their ends and the user's program (in cluster mode; in client \
-                 mode look at the load of the host it runs on): give it more."
+                "The driver has {cores} core for launching tasks, noticing their ends and the user's program: give it more."
             ))
             .set("spark.driver.cores", "4"),
         );
@@ -243,7 +248,7 @@ mod tests {
 
     #[test]
     fn delays_of_two_fifths_of_the_time_are_found() {
-        let findings = check(&RULE, &delayed(200));
+        let findings = check(&RULE, &delayed(200).set("spark.submit.deployMode", "cluster"));
         assert_eq!(findings.len(), 1);
         // 64 x 200 ms = 12.8 s of 32 s of task time, of a stage of 8 s.
         assert_eq!(findings[0].savings.wall_clock_ms, Some(3_200));
@@ -253,8 +258,16 @@ mod tests {
 
     #[test]
     fn a_driver_that_has_cores_is_not_given_more() {
-        let findings = check(&RULE, &delayed(200).set("spark.driver.cores", "4"));
+        let cluster = || delayed(200).set("spark.submit.deployMode", "cluster");
+        let findings = check(&RULE, &cluster().set("spark.driver.cores", "4"));
         assert!(findings[0].advice.iter().all(|advice| advice.config.is_empty()));
+    }
+
+    #[test]
+    fn in_client_mode_no_setting_gives_the_driver_cores() {
+        let findings = check(&RULE, &delayed(200));
+        assert!(findings[0].advice.iter().all(|advice| advice.config.is_empty()));
+        assert!(findings[0].advice[0].text.contains("client mode"), "{}", findings[0].advice[0].text);
     }
 
     #[test]

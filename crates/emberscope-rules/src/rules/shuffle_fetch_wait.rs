@@ -146,6 +146,8 @@ fn advice(ctx: &Context<'_>, stage: &StageSummary, remote: f64, blocks: f64, wai
         )));
         if let Some(flight) =
             settings.bytes("spark.reducer.maxSizeInFlight").filter(|&bytes| bytes > 0 && bytes < 96 << 20)
+            // A task that fetches less has all of it in flight already.
+            && stage.quantiles(Metric::ShuffleRemoteBytes).is_none_or(|bytes| bytes.max > flight.unsigned_abs())
         {
             let doubled = words::spark_memory(flight as f64 * 2.0);
             let advice = Advice::text(format!(

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use emberscope_extract::features::{Metric, StageSummary};
 use emberscope_run::{ExecutorId, StageKey, TaskColumn, Unit};
 
+use crate::deployment;
 use crate::finding::{Advice, Evidence, Finding, Subject};
 use crate::problem::Problem;
 use crate::rule::{Context, Outcome, Rule, Threshold};
@@ -27,8 +28,9 @@ const SLOW_FACTOR: Threshold = Threshold {
     name: "slow_factor",
     value: 1.5,
     unit: Unit::Ratio,
-    reason: "median over an executor's tasks of duration against the others' median of the same stage, less what more data \
-             explains. Equal hosts differ by 10 to 20 %. Set by judgement, not yet calibrated on labelled runs",
+    reason: "median over an executor's tasks of duration against the others' median of the same stage, less what \
+             more data explains. Equal hosts differ by 10 to 20 %. Set by judgement, not contradicted by the \
+             training families of datasets/lab (`emberscope calibrate`)",
 };
 const MIN_TASKS: Threshold = Threshold {
     name: "min_tasks",
@@ -48,8 +50,8 @@ const FLOOR: Threshold = Threshold {
     name: "floor_share",
     value: 0.03,
     unit: Unit::Ratio,
-    reason: "share of the run's wall-clock time that it cost; below it nobody gains by mending. Set by judgement, not yet \
-             calibrated on labelled runs",
+    reason: "share of the run's wall-clock time that it cost; below it nobody gains by mending. Set by judgement, \
+             not contradicted by the training families of datasets/lab (`emberscope calibrate`)",
 };
 
 /// What one executor's tasks took, held against the others'.
@@ -278,7 +280,7 @@ fn advice(
         )),
     }];
     let settings = stage.map_or_else(|| ctx.settings.clone(), |key| ctx.settings.for_stage(key));
-    if settings.boolean("spark.speculation") == Some(false) {
+    if settings.boolean("spark.speculation") == Some(false) && deployment::on_several_hosts(ctx.run) {
         let advice = Advice::text(
             "Until the host is mended, let Spark start copies of its slow tasks elsewhere, where tasks may safely run twice.",
         );

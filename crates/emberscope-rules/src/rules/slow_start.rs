@@ -22,8 +22,9 @@ const USUAL: Threshold = Threshold {
     name: "usual_start_ms",
     value: 15_000.0,
     unit: Unit::Ms,
-    reason: "a container and its JVM take 5 to 15 s to start on a cluster with room; only what is longer is a wait. Set by \
-             judgement, not yet calibrated on labelled runs",
+    reason: "a container and its JVM take 5 to 15 s to start on a cluster with room; only what is longer is a \
+             wait. Set by judgement, not contradicted by the training families of datasets/lab (`emberscope \
+             calibrate`)",
 };
 const USUAL_PROCESS: Threshold = Threshold {
     name: "usual_process_start_ms",
@@ -43,7 +44,8 @@ const FLOOR: Threshold = Threshold {
     name: "floor_share",
     value: 0.05,
     unit: Unit::Ratio,
-    reason: "share of the run's wall-clock time spent waiting for executors. Set by judgement, not yet calibrated on labelled runs",
+    reason: "share of the run's wall-clock time spent waiting for executors. Set by judgement, not contradicted \
+             by the training families of datasets/lab (`emberscope calibrate`)",
 };
 /// The driver counts as waiting when its first stage comes within this time of an executor: Spark itself waits for
 /// `spark.scheduler.minRegisteredResourcesRatio` of them before it lets the program go on.

@@ -32,8 +32,8 @@ const MIN_FILES: Threshold = Threshold {
     name: "min_files",
     value: 100.0,
     unit: Unit::Count,
-    reason: "fewer files than this are opened in a few waves of tasks on any cluster. Set by judgement, not yet calibrated \
-             on labelled runs",
+    reason: "fewer files than this are opened in a few waves of tasks on any cluster. Set by judgement, not \
+             contradicted by the training families of datasets/lab (`emberscope calibrate`)",
 };
 const OPEN_COST: Threshold = Threshold {
     name: "open_cost_bytes",
@@ -46,8 +46,9 @@ const OPEN_MS: Threshold = Threshold {
     name: "open_ms",
     value: 100.0,
     unit: Unit::Ms,
-    reason: "the most task time that one file more is charged with: a request for the footer and one for the data on an \
-             object store. Set by judgement, not yet calibrated on labelled runs",
+    reason: "the most task time that one file more is charged with: a request for the footer and one for the data \
+             on an object store. Set by judgement, not contradicted by the training families of datasets/lab \
+             (`emberscope calibrate`)",
 };
 const TARGET_BYTES: Threshold = Threshold {
     name: "target_bytes",

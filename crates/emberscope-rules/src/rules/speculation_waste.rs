@@ -21,8 +21,9 @@ const FLOOR: Threshold = Threshold {
     name: "floor_share",
     value: 0.05,
     unit: Unit::Ratio,
-    reason: "share of the run's task time spent in copies that were thrown away (they cost cores first, wall-clock time only \
-             where tasks waited for them). Set by judgement, not yet calibrated on labelled runs",
+    reason: "share of the run's task time spent in copies that were thrown away (they cost cores first, \
+             wall-clock time only where tasks waited for them). Set by judgement, not contradicted by the \
+             training families of datasets/lab (`emberscope calibrate`)",
 };
 const WON_SHARE: Threshold = Threshold {
     name: "won_share",

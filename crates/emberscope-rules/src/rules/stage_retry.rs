@@ -27,8 +27,9 @@ const FLOOR: Threshold = Threshold {
     name: "floor_share",
     value: 0.005,
     unit: Unit::Ratio,
-    reason: "share of the run's wall-clock time spent on doing work again; a stage that reached all but one of its attempts \
-             is told below it too. Set by judgement, not yet calibrated on labelled runs",
+    reason: "share of the run's wall-clock time spent on doing work again; a stage that reached all but one of \
+             its attempts is told below it too. Set by judgement, which no labelled run of datasets/lab decides \
+             (`emberscope calibrate`)",
 };
 
 fn check(ctx: &Context<'_>) -> Outcome {
@@ -116,7 +117,19 @@ fn finding(ctx: &Context<'_>, fetches: &[FailedTasks], attempts: &BTreeMap<Stage
             words::duration(loss.wall_clock_ms)
         ),
     };
-    finding.advice = advice(ctx, &gone);
+    let causes: Vec<&str> = fetches
+        .iter()
+        .filter_map(|group| group.cause(ctx.run))
+        .map(|failure| failure.stack_trace.as_deref().unwrap_or(&failure.message))
+        .collect();
+    let files_gone = |text: &&&str| FILES_GONE.iter().any(|class| text.contains(class));
+    let without_files = if gone.is_empty() { causes.iter().filter(files_gone).count() } else { 0 };
+    if without_files > 0 {
+        finding.advice.push(files_advice());
+    }
+    if without_files == 0 || without_files < causes.len() {
+        finding.advice.extend(advice(ctx, &gone));
+    }
     Some(finding)
 }
 
@@ -129,6 +142,17 @@ fn gone_with_shuffle_data(ctx: &Context<'_>, fetches: &[FailedTasks]) -> Vec<Exe
             && ctx.features.executors.get(&executor.id).is_some_and(|summary| summary.tasks.succeeded > 0)
     });
     gone.map(|executor| executor.id.clone()).collect()
+}
+
+/// What an executor answers that is there, but whose shuffle files are not.
+const FILES_GONE: &[&str] = &["NoSuchFileException", "FileNotFoundException"];
+
+fn files_advice() -> Advice {
+    Advice::text(
+        "The executor that made the data lived, but its shuffle files were gone from its local directories: look for what deletes \
+         there (a cleaner of temporary folders such as systemd-tmpfiles or tmpwatch, another process, a volume that was mounted \
+         anew), and put spark.local.dir where nothing else cleans up. No timeout helps.",
+    )
 }
 
 fn advice(ctx: &Context<'_>, gone: &[ExecutorId]) -> Vec<Advice> {
@@ -240,6 +264,34 @@ mod tests {
         assert!(finding.subjects().any(|subject| subject.executor_id.as_deref() == Some("2")));
         assert!(finding.because.as_deref().unwrap().contains("Failed to connect to h2"));
         assert!(finding.advice.iter().any(|advice| advice.config.contains_key("spark.shuffle.service.enabled")));
+    }
+
+    #[test]
+    fn files_that_went_while_their_executor_lived_need_no_timeout() {
+        let lived = |message: &'static str| {
+            retried(4_000).with(move |run| {
+                for executor in run.executors.values_mut() {
+                    executor.removed_at = None;
+                    executor.removed_reason = None;
+                }
+                run.failures.iter_mut().for_each(|failure| {
+                    // As Spark writes it: the exception with its causes is the message.
+                    failure.message = message.to_owned();
+                    failure.stack_trace = None;
+                });
+            })
+        };
+        let silent = check(&RULE, &lived("org.apache.spark.shuffle.FetchFailedException: Connection reset by peer"));
+        assert!(silent[0].advice.iter().any(|advice| advice.config.contains_key("spark.network.timeout")));
+        let gone = check(
+            &RULE,
+            &lived(
+                "org.apache.spark.shuffle.FetchFailedException\n\tat org.apache.spark.X.y(X.scala:1)\nCaused by: \
+             java.nio.file.NoSuchFileException: /tmp/blockmgr-1/3b/shuffle_4_65_0.index",
+            ),
+        );
+        assert!(gone[0].advice.iter().all(|advice| advice.config.is_empty()));
+        assert!(gone[0].advice[0].text.contains("spark.local.dir"), "{}", gone[0].advice[0].text);
     }
 
     #[test]

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use emberscope_extract::features::{Metric, StageSummary};
 use emberscope_run::{StageKey, TaskColumn, TaskId, Unit};
 
+use crate::deployment;
 use crate::finding::{Advice, Evidence, Finding};
 use crate::problem::Problem;
 use crate::rule::{Context, Outcome, Rule, Threshold};
-use crate::support::blocked::Blocked;
+use crate::support::blocked::{Blocked, runs_python};
 use crate::support::loss::{Losses, StageLoss};
 use crate::support::partitioning::set_new;
 use crate::support::tasks::{self, Task};
@@ -35,8 +36,9 @@ const DATA_FACTOR: Threshold = Threshold {
     name: "data_factor",
     value: 2.0,
     unit: Unit::Ratio,
-    reason: "bytes or records of the task over its siblings' median up to which it is slow despite its data; above it the data \
-             is the cause. Set by judgement, not yet calibrated on labelled runs",
+    reason: "bytes or records of the task over its siblings' median up to which it is slow despite its data; \
+             above it the data is the cause. Set by judgement, not contradicted by the training families of \
+             datasets/lab (`emberscope calibrate`)",
 };
 const MIN_SIBLINGS: Threshold = Threshold {
     name: "min_siblings",
@@ -48,8 +50,9 @@ const MIN_EXCESS: Threshold = Threshold {
     name: "min_excess_ms",
     value: 2_000.0,
     unit: Unit::Ms,
-    reason: "time over what was expected: one full collection, one lost packet or one JIT compilation take up to a second and \
-             come and go. Set by judgement, not yet calibrated on labelled runs",
+    reason: "time over what was expected: one full collection, one lost packet or one JIT compilation take up to \
+             a second and come and go. Set by judgement, not contradicted by the training families of \
+             datasets/lab (`emberscope calibrate`)",
 };
 const FLOOR: Threshold = Threshold {
     name: "floor_share",
@@ -280,8 +283,13 @@ fn advice(ctx: &Context<'_>, worst: &Straggler, parts: Option<&Blocked>, more_cp
             (parts.write_ms, "It waited to write shuffle data: look at the local disks"),
             (
                 parts.rest_ms,
-                "It was off the CPU for a reason that no metric names: a slow disk or storage server, a busy host, a lock, or \
-                             a call to another service. A thread dump of the executor while it lasts tells them apart",
+                if runs_python(ctx, worst.key) {
+                    "Its thread waited for its Python worker: either the rows are dearer to compute there, or the worker was \
+                     held up. A stack of the worker while it lasts tells (py-spy dump)"
+                } else {
+                    "It was off the CPU for a reason that no metric names: a slow disk or storage server, a busy host, a lock, or \
+                     a call to another service. A thread dump of the executor while it lasts tells them apart"
+                },
             ),
         ];
         if let Some((ms, text)) =
@@ -294,7 +302,10 @@ fn advice(ctx: &Context<'_>, worst: &Straggler, parts: Option<&Blocked>, more_cp
             )));
         }
     }
-    if settings.boolean("spark.speculation") == Some(false) && ctx.features.executors.len() > 1 {
+    if settings.boolean("spark.speculation") == Some(false)
+        && ctx.features.executors.len() > 1
+        && deployment::on_several_hosts(ctx.run)
+    {
         let advice = Advice::text(
             "Let Spark start a copy of a task that is much slower than its siblings, elsewhere, and take the first that ends. Only \
              where tasks may safely run twice (no writes to outside systems).",
@@ -378,6 +389,27 @@ mod tests {
         let findings = check(&RULE, &run);
         assert!(findings[0].advice[0].text.starts_with("Its CPU time grew"));
         assert!((findings[0].confidence - 0.6).abs() < 1e-9);
+    }
+
+    #[test]
+    fn executors_of_one_host_are_not_told_to_copy_tasks() {
+        let one_host = slow_last(9_000, 10_000_000).with(|run| {
+            run.executors.values_mut().for_each(|executor| executor.host = Some("only".to_owned()));
+        });
+        assert!(check(&RULE, &one_host)[0].advice.iter().all(|advice| advice.config.is_empty()));
+    }
+
+    #[test]
+    fn where_rows_go_to_python_it_is_the_worker_that_is_to_be_looked_at() {
+        let findings = check(&RULE, &slow_last(9_000, 10_000_000));
+        assert!(findings[0].advice[0].text.contains("thread dump"), "{}", findings[0].advice[0].text);
+        let python = slow_last(9_000, 10_000_000).with(|run| {
+            for stage in run.stages.values_mut() {
+                stage.rdds.push(emberscope_run::RddInfo { name: "PythonRDD".to_owned(), ..Default::default() });
+            }
+        });
+        let text = &check(&RULE, &python)[0].advice[0].text;
+        assert!(text.contains("Python worker") && !text.contains("thread dump"), "{text}");
     }
 
     #[test]

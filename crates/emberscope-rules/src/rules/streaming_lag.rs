@@ -23,29 +23,30 @@ const MIN_BATCHES: Threshold = Threshold {
     name: "min_batches",
     value: 5.0,
     unit: Unit::Count,
-    reason: "batches with rows after the first, which is slow by class loading and first connections; fewer say nothing of a \
-             trend. Set by judgement, not yet calibrated on labelled runs",
+    reason: "batches with rows after the first, which is slow by class loading and first connections; fewer say \
+             nothing of a trend. Set by judgement, not contradicted by the training families of datasets/lab \
+             (`emberscope calibrate`)",
 };
 const LATE_SHARE: Threshold = Threshold {
     name: "late_share",
     value: 0.5,
     unit: Unit::Ratio,
-    reason: "share of those batches that fell behind; a query that catches up between bursts does not lag. Set by judgement, \
-             not yet calibrated on labelled runs",
+    reason: "share of those batches that fell behind; a query that catches up between bursts does not lag. Set by \
+             judgement, not contradicted by the training families of datasets/lab (`emberscope calibrate`)",
 };
 const RATE_FACTOR: Threshold = Threshold {
     name: "rate_factor",
     value: 1.1,
     unit: Unit::Ratio,
-    reason: "rows arriving over rows processed in a second; 10 % are noise of the clocks of short batches. Set by judgement, \
-             not yet calibrated on labelled runs",
+    reason: "rows arriving over rows processed in a second; 10 % are noise of the clocks of short batches. Set by \
+             judgement, which no labelled run of datasets/lab decides (`emberscope calibrate`)",
 };
 const GROWTH: Threshold = Threshold {
     name: "growth_factor",
     value: 1.5,
     unit: Unit::Ratio,
-    reason: "backlog, or rows and duration of a batch, in the last third of the batches over the first third. Set by judgement, \
-             not yet calibrated on labelled runs",
+    reason: "backlog, or rows and duration of a batch, in the last third of the batches over the first third. Set \
+             by judgement, which no labelled run of datasets/lab decides (`emberscope calibrate`)",
 };
 const FLOOR: Threshold = Threshold {
     name: "floor_share",

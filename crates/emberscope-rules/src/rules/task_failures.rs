@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use emberscope_extract::features::Metric;
 use emberscope_run::{StageKey, TaskColumn, TaskEndKind, TaskStatus, Unit};
 
 use crate::deployment;
@@ -27,8 +28,9 @@ const FLOOR: Threshold = Threshold {
     name: "floor_share",
     value: 0.005,
     unit: Unit::Ratio,
-    reason: "share of the run's wall-clock time that failed attempts cost; failures that brought a partition to its last \
-             attempt, or an executor's exclusion, are told below it too. Set by judgement, not yet calibrated on labelled runs",
+    reason: "share of the run's wall-clock time that failed attempts cost; failures that brought a partition to \
+             its last attempt, or an executor's exclusion, are told below it too. Set by judgement, which no \
+             labelled run of datasets/lab decides (`emberscope calibrate`)",
 };
 
 /// Failed attempts of one cause.
@@ -273,12 +275,34 @@ fn excluded_after(ctx: &Context<'_>, cause: &Cause) -> BTreeSet<String> {
         .collect()
 }
 
+/// What the system says of a full disk (ENOSPC).
+const DISK_FULL: &str = "No space left on device";
+
+fn full_disk(ctx: &Context<'_>) -> Advice {
+    let sum = |metric: Metric| total(ctx.features.stages.values().filter_map(|stage| stage.sum(metric)));
+    let written = [(sum(Metric::ShuffleWriteBytes), "of shuffle data"), (sum(Metric::DiskBytesSpilled), "of spills")];
+    let told: Vec<String> = written
+        .iter()
+        .filter(|(bytes, _)| *bytes > 0)
+        .map(|(bytes, what)| format!("{} {what}", words::bytes(*bytes as f64)))
+        .collect();
+    let told = if told.is_empty() { String::new() } else { format!(" (this run wrote {} in all)", told.join(" and ")) };
+    Advice::text(format!(
+        "A disk was full, most often that below the executors' local directories{told}. Put them on a larger one (spark.local.dir, \
+         or SPARK_LOCAL_DIRS of a standalone worker; on YARN yarn.nodemanager.local-dirs, on Kubernetes the size limit of the \
+         volume), delete what dead applications left there (blockmgr-*, spark-*), or write less: filter and aggregate before \
+         shuffles, and spill less."
+    ))
+}
+
 fn advice(ctx: &Context<'_>, cause: &Cause, allowed: u64, most: Option<u64>) -> Vec<Advice> {
     let mut all: Vec<Advice> = host_advice(ctx, cause).into_iter().collect();
     let on_one = !all.is_empty();
     let place = cause.root.frame.as_ref().filter(|frame| frame.user).map(|frame| frame.text.as_str());
     let class = cause.root.short_class();
+    let disk_full = cause.root.message.contains(DISK_FULL);
     match (cause.kind, place) {
+        _ if disk_full => all.push(full_disk(ctx)),
         (TaskEndKind::ExecutorLostFailure, _) => all.push(Advice::text(
             "The tasks did nothing wrong: their executor went. Mend that first; if no reason is given here, its own log \
              (stderr of the container) has the last words.",

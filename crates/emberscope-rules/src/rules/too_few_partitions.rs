@@ -33,22 +33,25 @@ const MIN_BYTES: Threshold = Threshold {
     name: "min_partition_bytes",
     value: 8_388_608.0,
     unit: Unit::Bytes,
-    reason: "bytes that a task takes in from which its data can be divided; the single partition of a global aggregate or a \
-             limit is far smaller. Set by judgement, not yet calibrated on labelled runs",
+    reason: "bytes that a task takes in from which its data can be divided; the single partition of a global \
+             aggregate or a limit is far smaller. Set by judgement, not contradicted by the training families of \
+             datasets/lab (`emberscope calibrate`)",
 };
 const MIN_TASK_WITHOUT_BYTES: Threshold = Threshold {
     name: "min_task_without_bytes_ms",
     value: 20_000.0,
     unit: Unit::Ms,
-    reason: "mean task duration from which tasks that take in few or no bytes (ranges, generated or parsed data) are judged \
-             by time alone. Set by judgement, not yet calibrated on labelled runs",
+    reason: "mean task duration from which tasks that take in few or no bytes (ranges, generated or parsed data) \
+             are judged by time alone. Set by judgement, not contradicted by the training families of \
+             datasets/lab (`emberscope calibrate`)",
 };
 const FLOOR: Threshold = Threshold {
     name: "floor_share",
     value: 0.05,
     unit: Unit::Ratio,
-    reason: "share of the run's wall-clock time that dividing the work over all slots would save; perfect division is never \
-             reached, so this floor is higher than others. Set by judgement, not yet calibrated on labelled runs",
+    reason: "share of the run's wall-clock time that dividing the work over all slots would save; perfect \
+             division is never reached, so this floor is higher than others. Set by judgement, not contradicted \
+             by the training families of datasets/lab (`emberscope calibrate`)",
 };
 
 /// A stage with too few partitions.

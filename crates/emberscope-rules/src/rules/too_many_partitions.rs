@@ -27,15 +27,16 @@ const MIN_TASKS: Threshold = Threshold {
     name: "min_tasks",
     value: 100.0,
     unit: Unit::Count,
-    reason: "fewer tasks cost little whatever each costs; Spark's default of 200 shuffle partitions is above it. Set by \
-             judgement, not yet calibrated on labelled runs",
+    reason: "fewer tasks cost little whatever each costs; Spark's default of 200 shuffle partitions is above it. \
+             Set by judgement, not contradicted by the training families of datasets/lab (`emberscope calibrate`)",
 };
 const OVERHEAD_RATIO: Threshold = Threshold {
     name: "overhead_ratio",
     value: 0.5,
     unit: Unit::Ratio,
-    reason: "median time to launch, deserialize and report a task over its median run time: at half, a third of the task's \
-             life is overhead. Set by judgement, not yet calibrated on labelled runs",
+    reason: "median time to launch, deserialize and report a task over its median run time: at half, a third of \
+             the task's life is overhead. Set by judgement, which no labelled run of datasets/lab decides \
+             (`emberscope calibrate`)",
 };
 const TARGET_TASK: Threshold = Threshold {
     name: "target_task_ms",
@@ -54,8 +55,9 @@ const FLOOR: Threshold = Threshold {
     name: "floor_share",
     value: 0.03,
     unit: Unit::Ratio,
-    reason: "share of the run's wall-clock time that fewer tasks would save, over all such stages; below it nobody gains by \
-             mending. Set by judgement, not yet calibrated on labelled runs",
+    reason: "share of the run's wall-clock time that fewer tasks would save, over all such stages; below it \
+             nobody gains by mending. Set by judgement, not contradicted by the training families of datasets/lab \
+             (`emberscope calibrate`)",
 };
 
 /// A stage with too many partitions.

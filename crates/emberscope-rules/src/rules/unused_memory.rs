@@ -23,8 +23,9 @@ const FLOOR: Threshold = Threshold {
     name: "floor_share",
     value: 0.5,
     unit: Unit::Ratio,
-    reason: "share of the heap asked for that could be given back with the margin kept (this costs money, not wall-clock \
-             time). Set by judgement, not yet calibrated on labelled runs",
+    reason: "share of the heap asked for that could be given back with the margin kept (this costs money, not \
+             wall-clock time). Set by judgement, not contradicted by the training families of datasets/lab \
+             (`emberscope calibrate`)",
 };
 const MIN_UNUSED: Threshold = Threshold {
     name: "min_unused_bytes",
@@ -37,8 +38,9 @@ const MARGIN: Threshold = Threshold {
     name: "margin",
     value: 1.5,
     unit: Unit::Ratio,
-    reason: "advised heap over the peak in use: the peak is polled and misses moments, the next run has more data, and a \
-             collector needs room. Set by judgement, not yet calibrated on labelled runs",
+    reason: "advised heap over the peak in use: the peak is polled and misses moments, the next run has more \
+             data, and a collector needs room. Set by judgement, not contradicted by the training families of \
+             datasets/lab (`emberscope calibrate`)",
 };
 const MIN_LIFE: Threshold = Threshold {
     name: "min_life_ms",

@@ -5,7 +5,7 @@
 //! what remains has no metric. No millisecond is counted twice.
 
 use emberscope_extract::features::{Metric, StageSummary};
-use emberscope_run::{StageAttempt, TaskColumn, TaskStatus};
+use emberscope_run::{StageAttempt, StageKey, TaskColumn, TaskStatus};
 
 use super::tasks::{self, Task};
 use crate::rule::{Context, Outcome};
@@ -193,7 +193,7 @@ pub(crate) fn stages<'a>(ctx: &Context<'a>) -> Vec<StageBlocked<'a>> {
 
 fn of<'a>(ctx: &Context<'a>, stage: &'a StageSummary) -> Option<StageBlocked<'a>> {
     if stage.warm_duration.is_none() && (stage.quantiles(Metric::Duration)?.max as f64) < SETTLED_MS
-        || works_elsewhere(ctx, stage)
+        || works_elsewhere(ctx, stage.key)
     {
         return None;
     }
@@ -207,8 +207,8 @@ fn of<'a>(ctx: &Context<'a>, stage: &'a StageSummary) -> Option<StageBlocked<'a>
     Some(StageBlocked { stage, tasks, blocked })
 }
 
-/// CPU time over time of deserializing settled tasks below which the hosts had no CPU to give. Set on the training families of
-/// datasets/lab (`emberscope calibrate --only cpu-contention`).
+/// CPU time over time of deserializing settled tasks below which the hosts were too busy for a disk to be told: lower than where
+/// cpu-contention begins, as what waits for a slow disk deserializes late as well. Set on the training families of datasets/lab.
 pub(crate) const BUSY_HOST_RATIO: f64 = 0.45;
 
 /// CPU time over time of deserializing settled tasks, all stages together; `None` when they took too little of it to tell.
@@ -246,9 +246,17 @@ pub(crate) fn missing(ctx: &Context<'_>) -> Option<Outcome> {
         .then(|| Outcome::missing("executor CPU times (Spark writes them from 2.1 on)"))
 }
 
+/// Whether the tasks of a stage hand rows to Python workers, as the names of its RDDs and their scopes say.
+pub(crate) fn runs_python(ctx: &Context<'_>, key: StageKey) -> bool {
+    let is_python = |name: &str| ["Python", "Pandas", "Arrow"].iter().any(|word| name.contains(word));
+    ctx.run.stages.get(&key).is_some_and(|attempt| {
+        attempt.rdds.iter().any(|rdd| is_python(&rdd.name) || rdd.scope.as_deref().is_some_and(is_python))
+    })
+}
+
 /// Whether the tasks of a stage hand rows to other processes or devices (Python, R, a pipe, a GPU) or take them from a service
 /// (a database, a message broker): their thread waits while those work.
-fn works_elsewhere(ctx: &Context<'_>, stage: &StageSummary) -> bool {
+fn works_elsewhere(ctx: &Context<'_>, key: StageKey) -> bool {
     const FOREIGN: &[&str] = &[
         "Python",
         "PipedRDD",
@@ -266,7 +274,7 @@ fn works_elsewhere(ctx: &Context<'_>, stage: &StageSummary) -> bool {
         "Receiver",
         "Gpu",
     ];
-    let Some(attempt) = ctx.run.stages.get(&stage.key) else { return false };
+    let Some((attempt, stage)) = ctx.run.stages.get(&key).zip(ctx.features.stages.get(&key)) else { return false };
     let is_foreign = |name: &str| FOREIGN.iter().any(|word| name.contains(word));
     // A connector that does not say what it read: what its tasks wait for cannot be told.
     let silent_source = attempt.rdds.iter().any(|rdd| rdd.name == "DataSourceRDD" || rdd.name == "NewHadoopRDD")

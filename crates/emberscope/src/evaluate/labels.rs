@@ -24,6 +24,8 @@ pub struct LabelledRun {
     pub problems: BTreeMap<Problem, Label>,
     /// Problems that were brought about and had no effect: nothing is said of them either way.
     pub unsure: BTreeSet<Problem>,
+    /// Why a problem is not found in this run, or found where it was not brought about, as somebody who looked says.
+    pub remarks: BTreeMap<Problem, String>,
 }
 
 impl LabelledRun {
@@ -84,6 +86,8 @@ struct Line {
     problems: Vec<ProblemLine>,
     #[serde(default)]
     did_not_take: Vec<String>,
+    #[serde(default)]
+    remarks: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -157,7 +161,17 @@ fn labelled(line: &str, folder: &Path) -> Result<LabelledRun, String> {
     if log.components().any(|part| !matches!(part, std::path::Component::Normal(_))) {
         return Err(format!("log {:?} is not below the folder of the labels", line.log));
     }
-    Ok(LabelledRun { run: line.run, log: folder.join(log), family: line.family, split: line.split, problems, unsure })
+    let remarks = line.remarks.into_iter().map(|(name, text)| Ok((problem(&name)?, text)));
+    let remarks = remarks.collect::<Result<_, String>>()?;
+    Ok(LabelledRun {
+        run: line.run,
+        log: folder.join(log),
+        family: line.family,
+        split: line.split,
+        problems,
+        unsure,
+        remarks,
+    })
 }
 
 #[cfg(test)]
@@ -169,6 +183,15 @@ mod tests {
         let path = folder.path().join("labels.jsonl");
         std::fs::write(&path, text).unwrap();
         read_labels(&path)
+    }
+
+    #[test]
+    fn remarks_name_problems() {
+        let runs = read(r#"{"run":"a","log":"a.zstd","remarks":{"data-skew":"the key is not in the log"}}"#).unwrap();
+        assert_eq!(runs[0].remarks[&Problem::DataSkew], "the key is not in the log");
+        assert!(runs[0].healthy());
+        let wrong = read(r#"{"run":"a","log":"a.zstd","remarks":{"data-skeww":"x"}}"#).unwrap_err().to_string();
+        assert!(wrong.contains(":1: unknown problem \"data-skeww\""), "{wrong}");
     }
 
     #[test]

@@ -90,6 +90,9 @@ pub struct Miss {
     pub strength: u8,
     /// What was found instead.
     pub instead: Vec<&'static str>,
+    /// Why, where the labels have a remark on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 /// A finding of a problem that is not there.
@@ -103,6 +106,9 @@ pub struct FalseAlarm {
     pub severity: Severity,
     /// What is there.
     pub labelled: Vec<&'static str>,
+    /// Why, where the labels have a remark on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 #[derive(Default)]
@@ -253,12 +259,14 @@ impl Counting {
                     run: run.run.clone(),
                     strength: label.strength,
                     instead: own.iter().map(|problem| problem.name()).collect(),
+                    why: run.remarks.get(&problem).cloned(),
                 }),
                 None if !run.unsure.contains(&problem) => self.false_alarms.push(FalseAlarm {
                     problem: problem.name(),
                     run: run.run.clone(),
                     severity: worst(problem, &findings),
                     labelled: run.problems.keys().map(|problem| problem.name()).collect(),
+                    why: run.remarks.get(&problem).cloned(),
                 }),
                 _ => {}
             }

@@ -120,9 +120,8 @@ fn finding(redactor: &Redactor, finding: &mut Finding) {
 }
 
 fn advice(redactor: &Redactor, advice: &mut Advice) {
-    let Advice { text: words, config, evidence_run, more: _ } = advice;
+    let Advice { text: words, config, evidence_run: _, tried: _, more: _ } = advice;
     text(redactor, words);
-    evidence_run.iter_mut().for_each(|run| text(redactor, run));
     let pairs = std::mem::take(config).into_iter();
     *config = pairs.map(|(key, value)| (redactor.text(&key), redactor.text(&value))).collect();
 }

@@ -1,10 +1,10 @@
 //! What to do about skew: it depends on what the stage does with the skewed rows, and on what is set already.
 
 use emberscope_extract::features::{Metric, StageSummary};
-use emberscope_run::parse_bytes;
+use emberscope_run::{PlanNode, parse_bytes};
 
 use crate::finding::Advice;
-use crate::plan::{Operator, canonical, columns, operator};
+use crate::plan::{Operator, Plan, canonical, columns, operator};
 use crate::rule::Context;
 use crate::settings::Settings;
 use crate::support::{partitioning, shuffle};
@@ -16,6 +16,9 @@ pub(super) struct Shuffle {
     pub(super) key: Vec<String>,
     /// The first node above it that needs the rows of a key together.
     pub(super) consumer: Consumer,
+    /// Whether what follows in the same stage relies on all rows of a key being in one task: Spark splits no partition of
+    /// the join then unless it is forced to, as that takes one more shuffle (`OptimizeSkewedJoin`).
+    pub(super) relied_on: bool,
 }
 
 /// What needs the rows of a key together.
@@ -42,7 +45,29 @@ pub(super) fn shuffle_of(ctx: &Context<'_>, stage: &StageSummary) -> Option<Shuf
         _ => None,
     });
     let partitioning = exchange.description.split_once("hashpartitioning(").map_or("", |(_, rest)| rest);
-    Some(Shuffle { key: columns(partitioning), consumer: consumer.unwrap_or(Consumer::Other) })
+    Some(Shuffle {
+        key: columns(partitioning),
+        consumer: consumer.unwrap_or(Consumer::Other),
+        relied_on: relied_on(&plan, exchange),
+    })
+}
+
+/// Whether a node between the join above a shuffle and the next shuffle needs the rows of a key together: one that merges
+/// aggregates, a window, or another join that shuffles.
+fn relied_on(plan: &Plan<'_>, exchange: &PlanNode) -> bool {
+    let joins = |node: &PlanNode| matches!(operator(node), Operator::Join(kind) if kind.shuffles());
+    let after_join = plan.above(exchange).skip_while(|node| !joins(node)).skip(1);
+    let mut aggregates = 0;
+    let mut same_stage = after_join.take_while(|node| !node.name.contains("Exchange"));
+    same_stage.any(|node| {
+        let merges = node.name.contains("Aggregate") && !node.description.contains("partial_") && {
+            aggregates += 1;
+            // The first of a `distinct` has no functions and is partial as well.
+            aggregates > 1 || !node.description.contains("functions=[]")
+        };
+        let window = canonical(&node.name).starts_with("Window") && !node.description.contains("Partial");
+        joins(node) || window || merges
+    })
 }
 
 /// The advice for a skewed stage.
@@ -60,7 +85,7 @@ pub(super) fn advice(ctx: &Context<'_>, stage: &StageSummary, shuffle: Option<&S
     };
     let null_key = "A null or dummy key that the result does not need is best filtered out before.";
     match shuffle.map(|shuffle| shuffle.consumer) {
-        Some(Consumer::Join) => skew_join(&settings, stage)
+        Some(Consumer::Join) => skew_join(ctx, &settings, stage, shuffle.is_some_and(|shuffle| shuffle.relied_on))
             .into_iter()
             .chain([
                 Advice::text(format!(
@@ -88,7 +113,25 @@ pub(super) fn advice(ctx: &Context<'_>, stage: &StageSummary, shuffle: Option<&S
 }
 
 /// What is missing for adaptive execution to split the skewed partitions of a join by itself.
-fn skew_join(settings: &Settings<'_>, stage: &StageSummary) -> Option<Advice> {
+fn skew_join(ctx: &Context<'_>, settings: &Settings<'_>, stage: &StageSummary, relied_on: bool) -> Option<Advice> {
+    let advice = skew_join_settings(settings, stage);
+    let force = "spark.sql.adaptive.forceOptimizeSkewedJoin";
+    let known = ctx.run.application.spark_major_minor().is_none_or(|version| version >= (3, 3));
+    if !relied_on || !known || settings.boolean(force) == Some(true) {
+        return advice;
+    }
+    let why = "What follows the join in its stage relies on all rows of a key being in one task, so Spark splits no partition \
+               unless it is told to shuffle once more for it (Spark 3.3 on).";
+    let mut advice = match advice {
+        Some(advice) => Advice { text: format!("{} {why}", advice.text), ..advice },
+        None => Advice::text(why),
+    };
+    advice = advice.set(force, "true");
+    Some(advice)
+}
+
+/// The settings that adaptive execution lacks for it, as far as sizes go.
+fn skew_join_settings(settings: &Settings<'_>, stage: &StageSummary) -> Option<Advice> {
     let adaptive = settings.boolean("spark.sql.adaptive.enabled")?;
     let skew_join = settings.boolean("spark.sql.adaptive.skewJoin.enabled")?;
     if !adaptive || !skew_join {

@@ -98,6 +98,8 @@ fn failures_on_one_of_several_executors_point_at_its_host() {
     let first = &findings[0].advice[0];
     assert!(first.text.starts_with("Look at executor 2 on host-2 first"), "{}", first.text);
     assert_eq!(first.config["spark.excludeOnFailure.enabled"], "true");
+    let full = &findings[0].advice[1].text;
+    assert!(full.contains("spark.local.dir") && full.contains("A disk was full"), "{full}");
 }
 
 /// Three failures on executor 2, which no task survived, of code that the user wrote.
