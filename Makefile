@@ -23,7 +23,7 @@ demo: build ## Build, and diagnose real runs from datasets/.
 	@echo
 	@echo "Your own: $(BIN) diagnose LOG      A rule: $(BIN) rule data-skew      Tables: $(BIN) extract LOG --out DIR"
 
-test: packages fmt clippy build unit docs-fresh python fuzz ## Run every check.
+test: packages fmt clippy build unit docs-fresh figures-fresh python fuzz ## Run every check.
 	@echo "make test: every check passed"
 
 build: packages ## Build the emberscope binary.
@@ -87,12 +87,10 @@ CALIBRATE := COLUMNS=100 $(BIN) calibrate --labels datasets/lab/labels.jsonl --s
 lab-figures: build ## Write how good the rules are on the labelled runs to datasets/lab/figures.
 	@mkdir -p $(FIGURES)
 	@$(EVALUATE) --split training >$(FIGURES)/training.txt
-	@$(EVALUATE) --split judged >$(FIGURES)/judged.txt
 	@$(CALIBRATE) >$(FIGURES)/calibration.txt
 
 figures-fresh: build
 	@$(EVALUATE) --split training | diff -u $(FIGURES)/training.txt - || { echo "make lab-figures writes it" >&2; exit 1; }
-	@$(EVALUATE) --split judged | diff -u $(FIGURES)/judged.txt - || { echo "make lab-figures writes it" >&2; exit 1; }
 	@$(CALIBRATE) | diff -u $(FIGURES)/calibration.txt - >/dev/null || { echo "calibration.txt is stale; make lab-figures writes it" >&2; exit 1; }
 
 bless: build ## Write again what is generated: docs, schema, snapshots.

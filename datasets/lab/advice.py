@@ -65,7 +65,7 @@ HELD = "A library's cache held {} MiB in each executor, before and after."
 TRIALS: dict[str, Trial] = {
     "nothing": Trial("", "star_join", 0, "nothing: the same run again"),
     # Settings, as the advice gives them.
-    "data-skew": Trial("data-skew", "star_join", 4, "adaptive execution splits partitions, forced"),
+    "data-skew": Trial("data-skew", "star_join", 4, "smaller partitions are split, for one more shuffle"),
     "too-few-partitions": Trial("too-few-partitions", "time_series", 3, "more partitions"),
     "too-many-partitions": Trial("too-many-partitions", "python_features", 4, "adaptive execution merges partitions"),
     "memory-spill": Trial(
@@ -87,7 +87,13 @@ TRIALS: dict[str, Trial] = {
     "executor-oom": Trial(
         "executor-oom", "star_join", 3, "a larger heap", environment={"LAB_HOARD_MB": "440"}, note=HELD.format(440)
     ),
-    "idle-cores": Trial("idle-cores", "feature_table", 4, "4 cores asked for instead of 16", saves="cores"),
+    "idle-cores": Trial(
+        "idle-cores",
+        "feature_table",
+        4,
+        "4 cores asked for instead of 16",
+        note="The machine has 2 cores, and 4 JVMs are a burden of their own.",
+    ),
     "unused-memory": Trial("unused-memory", "time_series", 4, "1 GiB of heap asked for instead of 4", saves="memory"),
     "executor-churn": Trial("executor-churn", "time_series", 1, "a least number of executors"),
     # Spark copies tasks to other hosts only: the workers of a standalone cluster have addresses of their own.

@@ -13,7 +13,18 @@ ROOT = Path(__file__).resolve().parents[2]
 LAB = ROOT / "datasets" / "lab"
 FAMILIES = sorted(path.stem for path in (LAB / "workloads").glob("[a-z]*.py"))
 # Knobs that are numbers of rows; the bytes are as well compared in small.
-ROWS = ("rows", "customers", "returns", "lines", "vertices", "pairs", "changes", "rows_per_second")
+ROWS = (
+    "rows",
+    "customers",
+    "returns",
+    "lines",
+    "vertices",
+    "pairs",
+    "changes",
+    "existing",
+    "history",
+    "rows_per_second",
+)
 
 
 class Absent(ModuleType):

@@ -16,6 +16,9 @@ FIRST = {
     "merge_upsert": "latest",
     "tpch_joins": "years",
     "graph_rank": "links",
+    "web_sessions": "clean",
+    "warehouse_load": "stage",
+    "energy_rollup": "rollup",
 }
 LONG = {
     "star_join": "best",
@@ -27,6 +30,9 @@ LONG = {
     "merge_upsert": "merge",
     "tpch_joins": "orders",
     "graph_rank": "iterate",
+    "web_sessions": "sessions",
+    "warehouse_load": "merge",
+    "energy_rollup": "day_before",
 }
 
 

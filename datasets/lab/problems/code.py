@@ -29,6 +29,12 @@ SCAN_KNOBS: dict[str, dict[int, Knobs]] = {
     },
     "ingest_csv": {1: {"reports": 1}, 2: {"reports": 4}, 3: {"reports": 9}, 4: {"reports": 18}},
     "tpch_joins": {1: {"years": 1}, 2: {"years": 2}, 3: {"years": 4}, 4: {"years": 6}},
+    "warehouse_load": {
+        1: {"history": 800_000},
+        2: {"history": 2_000_000},
+        3: {"history": 3_600_000},
+        4: {"history": 5_500_000},
+    },
 }
 
 
@@ -138,13 +144,19 @@ def closure_took(evidence: Evidence, strength: int) -> Verdict:
 
 
 UDF_SHARES = {1: 0.03, 2: 0.15, 3: 0.5, 4: 1.0}
-UDF_KNOBS: dict[str, Knobs] = {"python_features": {"rows": 2_000_000}, "log_text": {"lines": 900_000}}
+UDF_KNOBS: dict[str, Knobs] = {
+    "python_features": {"rows": 2_000_000},
+    "log_text": {"lines": 900_000},
+    "energy_rollup": {"rows": 1_200_000},
+}
+# Families that always have some rows that go another way.
+UDF_MIXED = ("log_text", "energy_rollup")
 
 
 def udf(spec: Spec, strength: int) -> Treatment:
     """Send a share of the rows through a Python function one by one."""
     share = UDF_SHARES[strength]
-    if spec.family == "log_text":
+    if spec.family in UDF_MIXED:
         share = min(share, 0.98)
     conf = {"spark.sql.execution.pythonUDF.arrow.enabled": "false"}  # whatever the version takes for its default
     return Treatment(knobs=UDF_KNOBS[spec.family] | {"udf": "rows", "udf_share": share}, conf=conf)
@@ -167,6 +179,7 @@ TURNS = {
     "kmeans": {1: 2, 2: 4, 3: 7, 4: 11},
     "components": {1: 1, 2: 3, 3: 5, 4: 8},
     "graph_rank": {1: 1, 2: 3, 3: 6, 4: 10},
+    "basket_pairs": {1: 1, 2: 3, 3: 5, 4: 7},
 }
 
 
@@ -205,42 +218,42 @@ PROBLEMS = [
     Problem(
         "full-scan",
         "a filter by a function of a column instead of by the partition column",
-        ("star_join", "ingest_csv", "tpch_joins"),
+        tuple(SCAN_KNOBS),
         scan,
         scan_took,
     ),
     Problem(
         "driver-bottleneck",
         "the driver parses lines between steps",
-        ("components", "star_join", "ingest_csv", "graph_rank", "log_text"),
+        ("components", "star_join", "ingest_csv", "graph_rank", "log_text", "energy_rollup"),
         driver,
         driver_took,
     ),
     Problem(
         "large-result",
         "rows of 1 KB are collected",
-        ("time_series", "python_features", "compaction", "merge_upsert", "tpch_joins"),
+        ("time_series", "python_features", "compaction", "merge_upsert", "tpch_joins", "warehouse_load"),
         result,
         result_took,
     ),
     Problem(
         "large-closure",
         "a large object travels with each task",
-        ("rdd_pipeline", "rdd_words", "log_text"),
+        ("rdd_pipeline", "rdd_words", "log_text", "bank_ledger"),
         closure,
         closure_took,
     ),
     Problem(
         "python-udf-overhead",
         "a Python function is called row by row",
-        ("python_features", "log_text"),
+        tuple(UDF_KNOBS),
         udf,
         udf_took,
     ),
     Problem(
         "repeated-computation",
         "nothing is cached where data is used again and again",
-        ("kmeans", "components", "graph_rank"),
+        tuple(TURNS),
         repeated,
         repeated_took,
     ),

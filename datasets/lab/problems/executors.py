@@ -144,6 +144,7 @@ SMALL = {
     "window_sessions": {"rows": 500_000, "files": 2},
     "merge_upsert": {"rows": 500_000, "changes": 250_000, "files": 2},
     "cube_report": {"rows": 250_000, "files": 2, "sort_partitions": 2},
+    "web_sessions": {"rows": 350_000, "files": 2},
 }
 
 
@@ -211,22 +212,28 @@ PROBLEMS = [
     Problem(
         "executor-loss",
         "SIGKILL to executors in a step",
-        ("window_sessions", "star_join", "merge_upsert"),
+        ("window_sessions", "star_join", "merge_upsert", "web_sessions"),
         loss,
         loss_took,
     ),
     Problem(
         "stage-retry",
         "shuffle files of one executor are deleted before they are read",
-        ("star_join", "time_series", "tpch_joins"),
+        ("star_join", "time_series", "tpch_joins", "energy_rollup"),
         retry,
         retry_took,
     ),
-    Problem("slow-start", "the workers of a standalone cluster come late", ("ingest_csv", "log_text"), late, late_took),
+    Problem(
+        "slow-start",
+        "the workers of a standalone cluster come late",
+        ("ingest_csv", "log_text", "bank_ledger"),
+        late,
+        late_took,
+    ),
     Problem(
         "executor-churn",
         "idle executors are given back at once while the driver pauses",
-        ("time_series", "cube_report"),
+        ("time_series", "cube_report", "web_sessions"),
         churn,
         churn_took,
         # The pauses are the driver's own work.
@@ -235,9 +242,17 @@ PROBLEMS = [
     Problem(
         "idle-cores",
         "more cores than tasks, for little data",
-        ("feature_table", "window_sessions", "cube_report"),
+        ("feature_table", "window_sessions", "cube_report", "web_sessions"),
         idle,
         idle_took,
+        # Few tasks for many cores: where they have enough to do, there are too few partitions.
+        brings={strength: Injection("too-few-partitions", strength) for strength in TOO_MANY},
     ),
-    Problem("speculation-waste", "copies of tasks that are not slow", ("feature_table", "log_text"), eager, eager_took),
+    Problem(
+        "speculation-waste",
+        "copies of tasks that are not slow",
+        ("feature_table", "log_text", "bank_ledger"),
+        eager,
+        eager_took,
+    ),
 ]

@@ -1,6 +1,6 @@
 """Problems of memory: too little of it for the work, or far too much."""
 
-from datasets.lab.core import RUN_SUBJECT, Conf, Evidence, Knobs, Problem, Spec, Treatment, Verdict, metric
+from datasets.lab.core import RUN_SUBJECT, Conf, Evidence, Injection, Knobs, Problem, Spec, Treatment, Verdict, metric
 from datasets.lab.problems._executors import (
     LONG,
     executor_subject,
@@ -31,6 +31,7 @@ SPILL_KNOBS: dict[str, Knobs] = {
     "window_sessions": {"rows": 2_400_000},
     "time_series": {"rows": 3_000_000},
     "cube_report": {"rows": 800_000},
+    "web_sessions": {"rows": 1_600_000},
 }
 
 
@@ -165,26 +166,38 @@ PROBLEMS = [
     Problem(
         "memory-spill",
         "little execution memory and few partitions",
-        ("window_sessions", "time_series", "cube_report"),
+        ("window_sessions", "time_series", "cube_report", "web_sessions"),
         spill,
         spill_took,
     ),
     Problem(
         "gc-pressure",
         "a library's cache of small objects in a small heap, steadily replaced",
-        ("feature_table", "star_join", "log_text"),
+        ("feature_table", "star_join", "log_text", "bank_ledger"),
         pressure,
         pressure_took,
     ),
     Problem(
         "executor-oom",
         "a library's cache takes the heap until tasks run out of memory",
-        ("star_join", "merge_upsert"),
+        ("star_join", "merge_upsert", "warehouse_load"),
         dying,
         dying_took,
     ),
     Problem(
-        "unused-memory", "far more heap than is used", ("time_series", "ingest_csv", "cube_report"), unused, unused_took
+        "unused-memory",
+        "far more heap than is used",
+        ("time_series", "ingest_csv", "cube_report", "basket_pairs"),
+        unused,
+        unused_took,
     ),
-    Problem("memory-near-limit", "a library's cache holds most of the heap", ("kmeans", "graph_rank"), near, near_took),
+    Problem(
+        "memory-near-limit",
+        "a library's cache holds most of the heap",
+        ("kmeans", "graph_rank", "basket_pairs"),
+        near,
+        near_took,
+        # A heap that is this full is collected again and again, more or less.
+        brings={4: Injection("gc-pressure", 1)},
+    ),
 ]

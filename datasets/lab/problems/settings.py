@@ -31,6 +31,12 @@ FEW_KNOBS: dict[str, dict[int, Knobs]] = {
         3: {"rows": 1_600_000},
         4: {"rows": 2_400_000, "changes": 1_500_000},
     },
+    "warehouse_load": {
+        1: {"rows": 550_000, "existing": 350_000},
+        2: {},
+        3: {"rows": 800_000},
+        4: {"rows": 1_400_000, "existing": 900_000},
+    },
 }
 FEW_CONF: dict[int, Conf] = {1: ONE_REDUCER, 2: ONE_REDUCER, 3: ONE_REDUCER | ONE_READER, 4: ONE_REDUCER | ONE_READER}
 LONE_MS = 300
@@ -132,6 +138,12 @@ MISSED_KNOBS: dict[str, dict[int, Knobs]] = {
         3: {"broadcast": "shuffle", "rows": 2_200_000, "changes": 400_000},
         4: {"broadcast": "shuffle", "rows": 3_500_000, "changes": 200_000},
     },
+    "warehouse_load": {
+        1: {"rows": 500_000},
+        2: {"rows": 900_000},
+        3: {"rows": 1_400_000, "customers": 30_000},
+        4: {"rows": 2_200_000, "customers": 8_000},
+    },
 }
 
 
@@ -187,6 +199,12 @@ LARGE_KNOBS: dict[str, dict[int, Knobs]] = {
         3: {"vertices": 450_000, "iterations": 3},
         4: {"vertices": 600_000, "iterations": 3},
     },
+    "warehouse_load": {
+        1: {"customers": 250_000},
+        2: {"customers": 500_000},
+        3: {"customers": 1_000_000},
+        4: {"customers": 1_900_000, "rows": 900_000},
+    },
 }
 # No healthy form broadcasts more rows; some versions of Spark state tens of MB even for few of them.
 HEALTHY_ROWS = 130_000
@@ -221,6 +239,7 @@ MEMORY_FRACTIONS: dict[str, dict[int, str]] = {
     "rdd_pipeline": {1: "0.03", 2: "0.022", 3: "0.015", 4: "0.008"},
     "cube_report": {1: "0.06", 2: "0.045", 3: "0.03", 4: "0.02"},
     "graph_rank": {1: "0.05", 2: "0.04", 3: "0.03", 4: "0.02"},
+    "basket_pairs": {1: "0.02", 2: "0.016", 3: "0.013", 4: "0.01"},
 }
 
 
@@ -273,28 +292,28 @@ PROBLEMS = [
     Problem(
         "too-few-partitions",
         "all goes through one task at a time",
-        ("time_series", "star_join", "merge_upsert", "tpch_joins"),
+        ("time_series", "star_join", "merge_upsert", "tpch_joins", "warehouse_load"),
         few,
         few_took,
     ),
     Problem(
         "too-many-partitions",
         "shuffles go into hundreds of partitions",
-        ("python_features", "star_join", "merge_upsert"),
+        ("python_features", "star_join", "merge_upsert", "warehouse_load"),
         many,
         many_took,
     ),
     Problem(
         "missed-broadcast",
         "no side of a join may be broadcast",
-        ("components", "star_join", "tpch_joins", "merge_upsert"),
+        ("components", "star_join", "tpch_joins", "merge_upsert", "warehouse_load"),
         missed,
         missed_took,
     ),
     Problem(
         "large-broadcast",
         "a large side is broadcast by a hint",
-        ("star_join", "components", "graph_rank", "tpch_joins"),
+        ("star_join", "components", "graph_rank", "tpch_joins", "warehouse_load"),
         large_broadcast,
         large_broadcast_took,
     ),

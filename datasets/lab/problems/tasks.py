@@ -89,7 +89,14 @@ def _failed_jobs(evidence: Evidence) -> list[int]:
 LOST_S = {1: 0.0, 4: 5.0}
 # How much of shuffle and spill files the disk of an executor takes, at strength 3.
 FULL_MB_STRENGTHS = (3,)
-FULL_MB = {"window_sessions": 40.0, "rdd_words": 2.0, "cube_report": 10.0, "compaction": 20.0, "merge_upsert": 10.0}
+FULL_MB = {
+    "window_sessions": 40.0,
+    "rdd_words": 2.0,
+    "cube_report": 10.0,
+    "compaction": 20.0,
+    "merge_upsert": 10.0,
+    "web_sessions": 8.0,
+}
 
 
 def job_failure(spec: Spec, strength: int) -> Treatment:
@@ -124,21 +131,21 @@ PROBLEMS = [
     Problem(
         "straggler-task",
         "one task calculates longer over no more data",
-        ("feature_table", "kmeans", "rdd_words", "cube_report", "log_text"),
+        ("feature_table", "kmeans", "rdd_words", "cube_report", "log_text", "basket_pairs"),
         straggler,
         straggler_took,
     ),
     Problem(
         "task-failures",
         "tasks meet a bad record at their first attempt",
-        ("python_features", "star_join", "rdd_pipeline", "log_text", "tpch_joins"),
+        ("python_features", "star_join", "rdd_pipeline", "log_text", "tpch_joins", "bank_ledger"),
         failures,
         failures_took,
     ),
     Problem(
         "job-failure",
         "a task meets a bad record at every attempt, the driver refuses a large result, or the local disk is full",
-        ("window_sessions", "rdd_words", "compaction", "cube_report", "merge_upsert"),
+        ("window_sessions", "rdd_words", "compaction", "cube_report", "merge_upsert", "web_sessions"),
         job_failure,
         job_failure_took,
         # Where it is a task that fails, the failing task is a label as well.

@@ -2,8 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use emberscope_run::{NULL, RddId, RddInfo, RddStorage, StageAttempt, StageKey, TaskColumn, TaskStatus, Unit};
+use emberscope_run::{
+    Executor, NULL, RddId, RddInfo, RddStorage, StageAttempt, StageKey, TaskColumn, TaskStatus, Unit,
+};
 
+use crate::failures;
 use crate::finding::{Advice, Evidence, Finding, Savings, Subject};
 use crate::naming;
 use crate::plan::{self, Cost, SqlStages};
@@ -44,8 +47,13 @@ fn check(ctx: &Context<'_>) -> Outcome {
     if used.is_empty() {
         return Outcome::Clear;
     }
-    let measured: Vec<_> =
-        used.into_iter().filter_map(|(rdd, uses)| lost(rdd, &uses).map(|lost| (rdd, uses, lost))).collect();
+    let went =
+        |executor: &Executor| executor.removed_at.is_some() && !failures::went_at_the_end(ctx.run, executor.removed_at);
+    let executors_went = ctx.run.worker_executors().any(went);
+    let measured: Vec<_> = used
+        .into_iter()
+        .filter_map(|(rdd, uses)| lost(rdd, &uses, executors_went).map(|lost| (rdd, uses, lost)))
+        .collect();
     if measured.is_empty() {
         return Outcome::missing(
             "block updates (spark.eventLog.logBlockUpdates.enabled; since Spark 1.6 stage infos do not count cached partitions)",
@@ -111,8 +119,9 @@ struct Lost {
     confidence: f64,
 }
 
-/// What was computed again of an RDD; `None` when the log does not tell.
-fn lost(rdd: &RddStorage, uses: &[Use<'_>]) -> Option<Lost> {
+/// What was computed again of an RDD for want of room; `None` when the log does not tell. What went with its executor is that
+/// executor's loss.
+fn lost(rdd: &RddStorage, uses: &[Use<'_>], executors_went: bool) -> Option<Lost> {
     let later = uses.len().saturating_sub(1) as f64;
     if let Some(updates) = rdd.updates {
         // Blocks of one RDD never make room for each other: what does not fit is computed at each use.
@@ -120,7 +129,8 @@ fn lost(rdd: &RddStorage, uses: &[Use<'_>]) -> Option<Lost> {
             updates.stored_in_memory.saturating_add(updates.stored_on_disk).saturating_sub(updates.stored_again);
         let stored = stored.max(rdd.cached_partitions_max);
         let never = if rdd.use_disk { 0 } else { rdd.partitions.saturating_sub(stored) };
-        let partitions = updates.stored_again as f64 + never as f64 * later;
+        let again = if executors_went { updates.stored_again.min(updates.dropped) } else { updates.stored_again };
+        let partitions = again as f64 + never as f64 * later;
         return Some(Lost { partitions, how: "block updates", confidence: 0.85 });
     }
     if rdd.cached_partitions_max > 0 {
@@ -306,6 +316,18 @@ mod tests {
         assert_eq!(findings[0].savings.core_ms, Some(6_000));
         assert_eq!(findings[0].savings.wall_clock_ms, Some(3_000));
         assert!(findings[0].advice[0].text.contains("MEMORY_AND_DISK"));
+    }
+
+    #[test]
+    fn blocks_that_went_with_their_executor_were_not_evicted() {
+        let without_drops = BlockUpdateCounts { dropped: 0, ..stored_again(6) };
+        assert_eq!(check(&RULE, &cached(Some(without_drops), 10)).len(), 1);
+        let lost = cached(Some(without_drops), 10).with(|run| {
+            let executor = run.executors.get_mut(&emberscope_run::ExecutorId::from("1")).unwrap();
+            executor.removed_at = Some(emberscope_run::Timestamp(crate::testing::START + 1_000));
+            executor.removed_reason = Some("Command exited with code 137".to_owned());
+        });
+        assert_eq!(check(&RULE, &lost), []);
     }
 
     #[test]

@@ -56,6 +56,10 @@ fn check(ctx: &Context<'_>) -> Outcome {
 }
 
 fn check_stage(ctx: &Context<'_>, stage: &StageSummary) -> Option<Finding> {
+    // A later attempt runs only the partitions that are missing, for another reason.
+    if stage.key.attempt > 0 {
+        return None;
+    }
     let duration = stage.quantiles(Metric::Duration)?;
     if (duration.count as f64) < ctx.threshold(&MIN_TASKS) {
         return None;
@@ -69,7 +73,10 @@ fn check_stage(ctx: &Context<'_>, stage: &StageSummary) -> Option<Finding> {
         Some((own? as f64 / typical as f64, own?, typical)).filter(|_| typical > 0)
     };
     let by_bytes = factor(longest.bytes_in, Metric::BytesIn);
-    let by_records = factor(longest.records_in, Metric::RecordsIn);
+    // What comes from a cache counts batches as records, and what is computed instead rows.
+    let from_cache = ctx.run.stages.get(&stage.key).is_some_and(|attempt| attempt.rdds.iter().any(|rdd| rdd.cached))
+        && stage.sum(Metric::ShuffleReadBytes).unwrap_or(0) <= stage.sum(Metric::InputBytes).unwrap_or(0);
+    let by_records = factor(longest.records_in, Metric::RecordsIn).filter(|_| !from_cache);
     let (metric, (data_factor, own, typical)) = match (by_bytes, by_records) {
         (Some(bytes), Some(records)) if records.0 > bytes.0 => (Metric::RecordsIn, records),
         (Some(bytes), _) => (Metric::BytesIn, bytes),
@@ -175,6 +182,35 @@ mod tests {
     }
 
     #[test]
+    fn what_a_cache_gives_is_not_counted_in_records() {
+        let scan = |cached: bool| {
+            run().executor("1", 4).stage(0, |stage| {
+                for partition in 0..16 {
+                    // Partition 7 is computed again: rows, where the others read batches of as many bytes.
+                    let (ms, records) = if partition == 7 { (10_000, 50_000) } else { (1_000, 6) };
+                    stage.task(partition).duration_ms(ms).input(2_000_000, records);
+                }
+                stage.with(move |attempt| {
+                    attempt.rdds.push(emberscope_run::RddInfo { cached, ..Default::default() });
+                });
+            })
+        };
+        assert_eq!(check(&RULE, &scan(false)).len(), 1);
+        assert_eq!(check(&RULE, &scan(true)), []);
+    }
+
+    #[test]
+    fn a_later_attempt_that_runs_what_is_missing_is_no_measure() {
+        let retried = skewed(10).stage_attempt(0, 1, |stage| {
+            for partition in 0..16 {
+                let scale = if partition == 7 { 10 } else { 1 };
+                stage.task(partition).duration_ms(1_000 * scale).shuffle_read(10_000_000 * scale, 1_000 * scale);
+            }
+        });
+        assert_eq!(check(&RULE, &retried).len(), 1);
+    }
+
+    #[test]
     fn twice_the_data_is_no_skew() {
         assert_eq!(check(&RULE, &skewed(2)), []);
     }
@@ -272,6 +308,9 @@ mod tests {
 
     #[test]
     fn a_join_whose_partitioning_is_relied_on_has_to_be_forced() {
+        const MERGING: &str = "HashAggregate(keys=[user_id#12L], functions=[merge_sum(x#3)])";
+        const PARTIAL: &str = "HashAggregate(keys=[day#2], functions=[partial_sum(x#3)])";
+        const DISTINCT: &str = "HashAggregate(keys=[day#2], functions=[])";
         let force = "spark.sql.adaptive.forceOptimizeSkewedJoin";
         let within = |consumer: &'static [&'static str]| {
             skewed_in_sql("SortMergeJoin").with(move |run| {
@@ -295,9 +334,6 @@ mod tests {
         let forced = |run: &crate::testing::RunBuilder| {
             check(&RULE, run)[0].advice.iter().any(|advice| advice.config.contains_key(force))
         };
-        const MERGING: &str = "HashAggregate(keys=[user_id#12L], functions=[merge_sum(x#3)])";
-        const PARTIAL: &str = "HashAggregate(keys=[day#2], functions=[partial_sum(x#3)])";
-        const DISTINCT: &str = "HashAggregate(keys=[day#2], functions=[])";
         assert!(forced(&within(&[PARTIAL, MERGING])));
         // What is merged behind another shuffle relies on that one.
         assert!(!forced(&within(&[PARTIAL, "Exchange hashpartitioning(day#2, 200)", MERGING])));

@@ -72,6 +72,8 @@ struct Broadcast<'a> {
     excess_ms: f64,
     /// Driver time: build and broadcast, and the excess of collecting.
     lost_ms: f64,
+    /// Time in which its execution ran and no task did.
+    without_tasks_ms: f64,
     risk: Option<String>,
 }
 
@@ -97,7 +99,28 @@ fn check(ctx: &Context<'_>) -> Outcome {
     if seen > 0 && !measured {
         return Outcome::missing("plan metrics of broadcasts (data size)");
     }
-    Outcome::of(groups.into_values().filter_map(|group| finding(ctx, group)).collect())
+    // What costs little by itself is told together: the run pays for all of them.
+    let (told, small): (Vec<_>, Vec<_>) =
+        groups.into_values().partition(|group| risky(group) || !ctx.below_floor(lost_ms(ctx, group), &FLOOR));
+    let together: Vec<Broadcast<'_>> = small.into_iter().flatten().collect();
+    Outcome::of(told.into_iter().chain([together]).filter_map(|group| finding(ctx, group)).collect())
+}
+
+/// Whether one of them may fail with more data.
+fn risky(group: &[Broadcast<'_>]) -> bool {
+    group.iter().any(|broadcast| broadcast.risk.is_some())
+}
+
+/// Driver time of some broadcasts together, in ms. Those of one execution are built one after the other or beside each other:
+/// no longer than no task ran.
+fn lost_ms(ctx: &Context<'_>, group: &[Broadcast<'_>]) -> f64 {
+    let mut by_execution: BTreeMap<SqlExecutionId, f64> = BTreeMap::new();
+    for broadcast in group {
+        let lost = by_execution.entry(broadcast.execution).or_default();
+        *lost = (*lost + broadcast.lost_ms).min(broadcast.without_tasks_ms);
+    }
+    let lost: f64 = by_execution.values().sum();
+    ctx.wall_clock_ms().map_or(lost, |wall| lost.min(wall))
 }
 
 /// Spark counts a hash table in whole pages, of up to 64 MiB where the heap is large (`TaskMemoryManager`); with a margin.
@@ -137,6 +160,7 @@ fn measure<'a>(
         send_ms: broadcast,
         excess_ms: excess,
         lost_ms: (excess + after).min(without_tasks_ms(ctx, plan)),
+        without_tasks_ms: without_tasks_ms(ctx, plan),
         risk: risk(ctx, execution, bytes, collect.unwrap_or(0.0) + after),
     })
 }
@@ -195,15 +219,8 @@ fn broadcast_timeout_ms(ctx: &Context<'_>, execution: SqlExecutionId) -> Option<
 }
 
 fn finding(ctx: &Context<'_>, mut group: Vec<Broadcast<'_>>) -> Option<Finding> {
-    // Those of one execution are built beside each other.
-    let mut by_execution: BTreeMap<SqlExecutionId, f64> = BTreeMap::new();
-    for broadcast in &group {
-        let most = by_execution.entry(broadcast.execution).or_default();
-        *most = most.max(broadcast.lost_ms);
-    }
-    let lost: f64 = by_execution.values().sum();
-    let lost = ctx.wall_clock_ms().map_or(lost, |wall| lost.min(wall));
-    let risky = group.iter().any(|broadcast| broadcast.risk.is_some());
+    let lost = lost_ms(ctx, &group);
+    let risky = risky(&group);
     if ctx.below_floor(lost, &FLOOR) && !risky {
         return None;
     }
@@ -365,6 +382,24 @@ mod tests {
         execution.started_at = Some(emberscope_run::Timestamp(crate::testing::START));
         execution.ended_at = Some(emberscope_run::Timestamp(crate::testing::START + 15_000));
         assert_eq!(check(&RULE, &run)[0].savings.wall_clock_ms, Some(5_000));
+    }
+
+    #[test]
+    fn broadcasts_of_one_execution_add_up_to_no_more_than_the_time_without_tasks() {
+        let twice = |ended: i64| {
+            let mut run = broadcast(400, 10_000);
+            let execution = run.run.sql_executions.get_mut(&SqlExecutionId(0)).unwrap();
+            let plan = execution.plan.as_mut().unwrap();
+            let mut second = plan.children.last().unwrap().clone();
+            second.id = 99;
+            plan.children.push(second);
+            execution.started_at = Some(emberscope_run::Timestamp(crate::testing::START));
+            execution.ended_at = Some(emberscope_run::Timestamp(crate::testing::START + ended));
+            check(&RULE, &run)[0].savings.wall_clock_ms
+        };
+        // 13 s each, of 90 s and of 15 s in which no task ran.
+        assert_eq!(twice(100_000), Some(26_000));
+        assert_eq!(twice(25_000), Some(15_000));
     }
 
     #[test]

@@ -31,17 +31,18 @@ const CONTAINER_SHARE: Threshold = Threshold {
 };
 const HEAP_SHARE: Threshold = Threshold {
     name: "heap_share",
-    value: 0.95,
+    value: 0.85,
     unit: Unit::Ratio,
     reason: "peak heap in use over the heap; alone it means little, as a healthy collector lets the heap fill up. \
-             Set by judgement, not contradicted by the training families of datasets/lab (`emberscope calibrate`)",
+             Set on the training families of datasets/lab (`emberscope calibrate`)",
 };
 const GC_SHARE: Threshold = Threshold {
     name: "gc_share",
-    value: 0.1,
+    value: 0.05,
     unit: Unit::Ratio,
-    reason: "garbage collection over run time that makes a full heap a shortage: Spark's own web page marks executors red \
-             from 10 % on (`executorspage.js`, GCTimePercent)",
+    reason: "garbage collection over run time that makes a full heap a shortage: half of that from which Spark's own web page \
+             marks executors red (`executorspage.js`, GCTimePercent). Set on the training families of datasets/lab \
+             (`emberscope calibrate`)",
 };
 const MARGIN: Threshold = Threshold {
     name: "margin",
@@ -312,8 +313,8 @@ mod tests {
     #[test]
     fn a_full_heap_counts_only_when_it_is_being_collected() {
         const FULL: &[(TaskColumn, u64)] = &[(TaskColumn::PeakJvmHeap, 4_000 * MIB)];
-        assert_eq!(check(&RULE, &peaks(FULL, 900)), []);
-        let findings = check(&RULE, &peaks(FULL, 1_000));
+        assert_eq!(check(&RULE, &peaks(FULL, 499)), []);
+        let findings = check(&RULE, &peaks(FULL, 500));
         assert_eq!(findings[0].advice[0].config["spark.executor.memory"], "6g");
     }
 

@@ -63,9 +63,10 @@ const RDD_FLOOR: Threshold = Threshold {
 };
 const FLOOR: Threshold = Threshold {
     name: "floor_share",
-    value: 0.05,
+    value: 0.03,
     unit: Unit::Ratio,
-    reason: "share of the run's wall-clock time spent in Python; below it nobody gains by rewriting a function",
+    reason: "share of the run's wall-clock time spent in Python; below it nobody gains by rewriting a function. Set on \
+             the training families of datasets/lab (`emberscope calibrate`)",
 };
 
 /// Python work in one place: a plan node or the stages of Python RDDs.

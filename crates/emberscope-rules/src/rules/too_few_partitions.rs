@@ -17,7 +17,7 @@ pub(super) static RULE: Rule = Rule {
     problem: Problem::TooFewPartitions,
     summary: "A long stage has fewer tasks than there are cores, and its data could be divided.",
     documentation: include_str!("too_few_partitions.md"),
-    thresholds: &[MIN_TASK, MIN_BYTES, MIN_TASK_WITHOUT_BYTES, FLOOR, HALF_A_SECOND],
+    thresholds: &[MIN_TASK, MIN_BYTES, MIN_RECORDS, MIN_TASK_WITHOUT_BYTES, FLOOR, HALF_A_SECOND],
     explained_by: &[],
     check,
 };
@@ -36,6 +36,13 @@ const MIN_BYTES: Threshold = Threshold {
     reason: "bytes that a task takes in from which its data can be divided; the single partition of a global \
              aggregate or a limit is far smaller. Set by judgement, not contradicted by the training families of \
              datasets/lab (`emberscope calibrate`)",
+};
+const MIN_RECORDS: Threshold = Threshold {
+    name: "min_partition_records",
+    value: 200_000.0,
+    unit: Unit::Count,
+    reason: "the same in records: columns that few bytes hold, and files of which Spark does not count the bytes. Set on \
+             the training families of datasets/lab (`emberscope calibrate`)",
 };
 const MIN_TASK_WITHOUT_BYTES: Threshold = Threshold {
     name: "min_task_without_bytes_ms",
@@ -90,7 +97,8 @@ fn look<'a>(ctx: &Context<'_>, stage: &'a StageSummary, spans: &[Span]) -> Optio
         return None;
     }
     let bytes_each = partitioning::bytes_in(stage).unwrap_or(0.0) / tasks as f64;
-    let divisible = if bytes_each >= ctx.threshold(&MIN_BYTES) {
+    let records_each = records.map_or(0.0, |records| records.sum as f64) / tasks as f64;
+    let divisible = if ctx.reaches(bytes_each, &MIN_BYTES) || ctx.reaches(records_each, &MIN_RECORDS) {
         mean_ms >= ctx.threshold(&MIN_TASK)
     } else {
         // A single task with little data is what the plan asks for: a limit, a global aggregate, a driver-side action.
@@ -283,6 +291,20 @@ mod tests {
     #[test]
     fn one_task_with_little_data_is_what_the_plan_asks_for() {
         assert_eq!(check(&RULE, &few(1, 1)), []);
+    }
+
+    #[test]
+    fn many_records_can_be_divided_whatever_their_bytes() {
+        let of = |records: u64| {
+            run()
+                .executor("1", 8)
+                .stage(0, |stage| {
+                    stage.task(0).duration_ms(10_000).metrics(10_000, 10_000, 0).shuffle_read(MIB, records);
+                })
+                .idle(10_000)
+        };
+        assert_eq!(check(&RULE, &of(199_999)), []);
+        assert_eq!(check(&RULE, &of(200_000)).len(), 1);
     }
 
     #[test]
