@@ -26,6 +26,8 @@ FOLDER = OUT / "advice"
 BINARY = ROOT / "target" / "release" / "emberscope"
 SUMMARY = ROOT / "crates" / "emberscope-rules" / "src" / "trials.json"
 PAIRS = 5
+# What the rules are told of a trial, besides what came of it.
+TOLD = ("problem", "family", "strength", "change", "says", "note", "saves")
 # Seeds of the pairs, which no run of the set has.
 FIRST_SEED = 41
 
@@ -52,12 +54,6 @@ class Trial:
     note: str = ""
     # What it saves where that is not time.
     saves: str = ""
-
-
-def _advised(problem: str, family: str, strength: int, change: str, says: str, **more: Any) -> Trial:
-    """Give the trial of a change of code that the workload has under a name of its own."""
-    name, rest = more.pop("named"), {"both": {}} | more
-    return Trial(problem, family, strength, change, {ADVISED: name}, says, **rest)
 
 
 HELD = "A library's cache held {} MiB in each executor, before and after."
@@ -100,13 +96,13 @@ TRIALS: dict[str, Trial] = {
     "slow-executor": Trial("slow-executor", "feature_table", 4, "copies of slow tasks", cluster="standalone"),
     "speculation-waste": Trial("speculation-waste", "feature_table", 4, "later and fewer copies of tasks"),
     # Changes of code that the advice names.
-    "python-udf-overhead": _advised(
+    "python-udf-overhead": Trial(
         "python-udf-overhead",
         "python_features",
         4,
         "built-in functions instead of the Python function",
+        {ADVISED: "built-in functions"},
         "run in the JVM with generated code",
-        named="built-in functions",
     ),
     "missed-broadcast": Trial(
         "missed-broadcast", "components", 4, "the small side broadcast by a hint", {"broadcast": "hint"}, "by a hint"
@@ -131,67 +127,67 @@ TRIALS: dict[str, Trial] = {
         {"storage_level": "MEMORY_AND_DISK"},
         "With StorageLevel.MEMORY_AND_DISK it is",
     ),
-    "full-scan": _advised(
+    "full-scan": Trial(
         "full-scan",
         "star_join",
         4,
         "the bare column compared with a constant",
+        {ADVISED: "bare column"},
         "Compare the bare column",
-        named="bare column",
     ),
-    "join-explosion": _advised(
+    "join-explosion": Trial(
         "join-explosion",
         "star_join",
         3,
         "duplicate keys dropped before the join",
+        {ADVISED: "unique keys"},
         "drop duplicates",
-        named="unique keys",
         note="One of several rows of a key is kept: the result is another.",
     ),
-    "driver-bottleneck": _advised(
+    "driver-bottleneck": Trial(
         "driver-bottleneck",
         "components",
         4,
         "the driver's work done in tasks",
+        {ADVISED: "work on executors"},
         "Do it on executors",
-        named="work on executors",
     ),
-    "large-result": _advised(
+    "large-result": Trial(
         "large-result",
         "time_series",
         4,
         "the result written to storage",
+        {ADVISED: "result to storage"},
         "write the result to storage",
-        named="result to storage",
     ),
-    "large-closure": _advised(
+    "large-closure": Trial(
         "large-closure",
         "rdd_pipeline",
         4,
         "the table as a broadcast variable",
+        {ADVISED: "broadcast variable"},
         "Make it a broadcast variable",
-        named="broadcast variable",
     ),
-    "task-failures": _advised(
+    "task-failures": Trial(
         "task-failures",
         "python_features",
         3,
         "bad records do not fail the task",
+        {ADVISED: "rejects"},
         "decide what such records",
-        named="rejects",
         both={WORK_AGAIN: True},
         note="An attempt does again what the failed one had done.",
     ),
     "large-broadcast": Trial(
         "large-broadcast", "star_join", 4, "the broadcast hint taken away", {"broadcast": "auto"}, "broadcast hint"
     ),
-    "job-failure": _advised(
+    "job-failure": Trial(
         "job-failure",
         "window_sessions",
         2,
         "the result written instead of collected",
+        {ADVISED: "result to storage"},
         "write them",
-        named="result to storage",
     ),
 }
 
@@ -231,7 +227,9 @@ def pair(name: str, number: int) -> dict[str, Any]:
         return Spec(f"advice-{name}-{number}-{part}", trial.family, FIRST_SEED - 1 + number, injections=injections)
 
     def treatment(knobs: Knobs, conf: Conf) -> Treatment:
-        return Treatment(trial.both | knobs, conf, trial.cluster, environment=dict(trial.environment))
+        # What comes of a change is to be seen, not to be refused: it may fail.
+        environment = dict(trial.environment)
+        return Treatment(trial.both | knobs, conf, trial.cluster, environment=environment, fails=None)
 
     before = record(spec_of("before"), logs, treatment({}, {}))
     if not all(label["took"] for label in before["labels"]):
@@ -245,21 +243,19 @@ def pair(name: str, number: int) -> dict[str, Any]:
         "before": _facts(before),
     }
     if not trial.problem:
-        text, more = "", treatment({}, {})
+        text, conf = "", {}
     elif trial.knobs is None:
         text, conf = settings_in(findings)
-        more = treatment({}, conf)
     else:
         text, conf = code_in(findings, trial.says), {}
-        more = treatment(trial.knobs, {})
     if text is None:
         return result | {"tried": False, "advice": [advice["text"] for one in findings for advice in one["advice"]]}
-    after = record(spec_of("after"), logs, more)
+    after = record(spec_of("after"), logs, treatment(trial.knobs or {}, conf))
     savings = [one["savings"].get("wall_clock_ms") for one in findings]
     return result | {
         "tried": True,
         "advice": text,
-        "settings": conf if trial.problem else {},
+        "settings": conf,
         "stated_saving_ms": sum(filter(None, savings)) if any(saved is not None for saved in savings) else None,
         "after": _facts(after),
         "found_after": findings_of(logs / f"{spec_of('after').name}.zstd", trial.problem)[1],
@@ -299,8 +295,7 @@ def summary() -> list[dict[str, Any]]:
         rows.append(
             {
                 "trial": name,
-                **{key: getattr(TRIALS[name], key) for key in ("problem", "family", "strength", "change", "says")},
-                **{key: getattr(TRIALS[name], key) for key in ("note", "saves")},
+                **{key: getattr(TRIALS[name], key) for key in TOLD},
                 "keys": list(keys.pop()),
                 "pairs": len(pairs),
                 "without_the_advice": len(recorded) - len(pairs),

@@ -86,6 +86,17 @@ class Treatment:
     # Whether the application ends with an error; None where it may.
     fails: bool | None = False
 
+    def take(self, part: "Treatment") -> None:
+        """Add what another changes, which wins."""
+        self.knobs |= part.knobs
+        self.conf |= part.conf
+        self.environment |= part.environment
+        self.actions += part.actions
+        self.cluster = part.cluster or self.cluster
+        self.dynamic = self.dynamic if part.dynamic is None else part.dynamic
+        self.adaptive = self.adaptive if part.adaptive is None else part.adaptive
+        self.fails = None if None in (self.fails, part.fails) else self.fails or part.fails
+
 
 @dataclass(frozen=True)
 class Verdict:

@@ -68,15 +68,7 @@ def treatment_of(spec: Spec) -> Treatment:
     """Put what all injections of a run change into one."""
     whole = Treatment(cluster=spec.cluster, dynamic=spec.dynamic, adaptive=spec.adaptive)
     for injection in spec.injections:
-        part = PROBLEMS[injection.problem].treat(spec, injection.strength)
-        whole.knobs |= part.knobs
-        whole.conf |= part.conf
-        whole.environment |= part.environment
-        whole.actions += part.actions
-        whole.cluster = part.cluster or whole.cluster
-        whole.dynamic = whole.dynamic if part.dynamic is None else part.dynamic
-        whole.adaptive = whole.adaptive if part.adaptive is None else part.adaptive
-        whole.fails = None if None in (whole.fails, part.fails) else whole.fails or part.fails
+        whole.take(PROBLEMS[injection.problem].treat(spec, injection.strength))
     assert whole.cluster in CLUSTERS
     return whole
 
@@ -156,12 +148,7 @@ def record(spec: Spec, logs_to: Path = LOGS, more: Treatment | None = None) -> d
     spark = spark_of(spec.spark, WORK)
     treatment = treatment_of(spec)
     if more:
-        treatment.knobs |= more.knobs
-        treatment.conf |= more.conf
-        treatment.environment |= more.environment
-        treatment.cluster = more.cluster or treatment.cluster
-        # What comes of a change is to be seen, not to be refused.
-        treatment.fails = None
+        treatment.take(more)
     workload = WORKLOADS[spec.family]
     knobs = dict(workload.knobs) | treatment.knobs
     data = data_of(spec, knobs)

@@ -102,7 +102,7 @@ fn trials() -> String {
          | --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
     );
     for trial in TRIALS.iter() {
-        let Some(problem) = trial.problem() else { continue };
+        let Some(problem) = trial.problem else { continue };
         let kind = if trial.is_of_settings() { "settings" } else { "code" };
         let stated = trial.stated_saving_s.map_or_else(|| "-".to_owned(), |stated| format!("{stated:.1} s"));
         let mut change = trial.change.clone();
@@ -127,14 +127,14 @@ fn trials() -> String {
             trial.found_after,
         ));
     }
-    let of_advice = || TRIALS.iter().filter(|trial| trial.problem().is_some());
+    let of_advice = || TRIALS.iter().filter(|trial| trial.problem.is_some());
     page.push_str(&format!(
         "\nIn {} of {} trials all runs took less time and the middle one at least a tenth less, or all failed before and none after. \
          Stated is the saving of the finding, a first estimate; still found, in how many runs as advised the problem was found.\n",
         of_advice().filter(|trial| trial.helped()).count(),
         of_advice().count()
     ));
-    if let Some(control) = TRIALS.iter().find(|trial| trial.problem().is_none()) {
+    if let Some(control) = TRIALS.iter().find(|trial| trial.problem.is_none()) {
         page.push_str(&format!(
             "\nThe control, {} of runs of {} with nothing changed: {:.2} ({:.2} to {:.2}).\n",
             words::plural(control.pairs, "pair"),
@@ -153,7 +153,7 @@ fn trials() -> String {
     }
     let untried: Vec<&str> = RULES
         .iter()
-        .filter(|rule| !TRIALS.iter().any(|trial| trial.problem() == Some(rule.problem)))
+        .filter(|rule| !TRIALS.iter().any(|trial| trial.problem == Some(rule.problem)))
         .map(|rule| rule.problem.name())
         .collect();
     page.push_str(&format!("\nNot tried, and said to be hints on the pages of their rules: {}.\n", untried.join(", ")));

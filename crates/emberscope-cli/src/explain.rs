@@ -154,7 +154,7 @@ pub(crate) fn rule_page(rule: &Rule) -> String {
 
 /// What came of following a rule's advice, in words.
 fn tried(problem: Problem) -> String {
-    let mut trials = TRIALS.iter().filter(|trial| trial.problem() == Some(problem)).peekable();
+    let mut trials = TRIALS.iter().filter(|trial| trial.problem == Some(problem)).peekable();
     if trials.peek().is_none() {
         return "Not tried on labelled runs: take the advice as a hint.".to_owned();
     }

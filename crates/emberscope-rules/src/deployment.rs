@@ -52,6 +52,12 @@ pub(crate) fn is_local(run: &Run) -> bool {
     manager(run) == Manager::Local || (run.environment.spark.get("spark.master").is_none() && only_driver(run))
 }
 
+/// Whether executors are plain processes of a standalone master (a local cluster has one of its own): it deals out cores and
+/// not executors, and nothing ends a process that outgrows what was asked for.
+pub(crate) fn is_standalone(run: &Run) -> bool {
+    matches!(manager(run), Manager::Standalone | Manager::LocalCluster)
+}
+
 fn only_driver(run: &Run) -> bool {
     let mut ids = run.executors.keys().chain(&run.executor_names).peekable();
     // Before Spark 1.5 the driver of a local run called its executor `localhost`.

@@ -6,7 +6,7 @@
 use std::sync::LazyLock;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::finding::Advice;
 use crate::problem::Problem;
@@ -18,9 +18,9 @@ pub struct Trial {
     /// Its name: the pairs are `datasets/lab/advice/NAME-N.json`.
     #[serde(rename = "trial")]
     pub name: String,
-    /// The name of the problem; empty for the control, where nothing is changed.
-    #[serde(rename = "problem")]
-    problem_name: String,
+    /// The problem whose advice was followed; `None` for the control, where nothing is changed.
+    #[serde(deserialize_with = "named")]
+    pub problem: Option<Problem>,
     /// The workload.
     pub family: String,
     /// The strength of the problem, from 1 to 4.
@@ -85,12 +85,11 @@ pub static TRIALS: LazyLock<Vec<Trial>> = LazyLock::new(|| {
     serde_json::from_str(include_str!("trials.json")).unwrap_or_default()
 });
 
-impl Trial {
-    /// The problem whose advice was followed.
-    pub fn problem(&self) -> Option<Problem> {
-        Problem::from_name(&self.problem_name)
-    }
+fn named<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Problem>, D::Error> {
+    Ok(Problem::from_name(&String::deserialize(deserializer)?))
+}
 
+impl Trial {
     /// Whether settings were applied; else code was changed.
     pub fn is_of_settings(&self) -> bool {
         self.says.is_empty()
@@ -108,7 +107,7 @@ impl Trial {
 
     /// Whether this is the advice that was tried.
     fn is_of(&self, problem: Problem, advice: &Advice) -> bool {
-        self.problem() == Some(problem)
+        self.problem == Some(problem)
             && !(self.says.is_empty() && self.keys.is_empty())
             && if self.is_of_settings() {
                 self.keys.len() == advice.config.len() && self.keys.iter().all(|key| advice.config.contains_key(key))
@@ -145,7 +144,7 @@ mod tests {
         let trials: Vec<Trial> = serde_json::from_str(include_str!("trials.json")).expect("trials.json");
         assert!(!trials.is_empty());
         for trial in trials.iter().filter(|trial| trial.name != "nothing") {
-            assert!(trial.problem().is_some(), "{}", trial.name);
+            assert!(trial.problem.is_some(), "{}", trial.name);
             assert_ne!(trial.says.is_empty(), trial.keys.is_empty(), "{}", trial.name);
             assert!(trial.least_ratio <= trial.median_ratio && trial.median_ratio <= trial.most_ratio);
         }

@@ -90,7 +90,7 @@ LOST_S = {1: 0.0, 4: 5.0}
 # How much of shuffle and spill files the disk of an executor takes, at strength 3.
 FULL_MB_STRENGTHS = (3,)
 FULL_MB = {
-    "window_sessions": 40.0,
+    "window_sessions": 16.0,
     "rdd_words": 2.0,
     "cube_report": 10.0,
     "compaction": 20.0,

@@ -1,7 +1,5 @@
 """Structured Streaming: orders joined with a static table of products, and running totals shown batch by batch."""
 
-import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -11,40 +9,31 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from datasets.lab.core import Knobs, Workload
+from datasets.lab.workloads._streams import coming, hashed, run_until_all_came, there, write_seconds
 from datasets.lab.workloads._tables import keys, named, random_of, write
 from datasets.lab.workloads._troubles import HEALTHY, collect_rows, driver_work
 
-FIRST_SECONDS = 4
-FILES_A_BATCH = 4
 PRODUCTS = 1_000
 CATEGORIES = 25
 STORES = 20
-PATIENCE_S = 10.0
 ORDER = "order_id BIGINT, product_id BIGINT, store BIGINT, quantity INT, discount DOUBLE"
 
 
 def make_data(folder: Path, seed: int, knobs: Knobs) -> None:
-    """Write the products, and the orders of each second as four files that are newer than those before.
-
-    In the first seconds less comes: `rows_first` in each.
-    """
+    """Write the products, and the orders that come in each second."""
     random = random_of(seed, "orders")
-    now, first = time.time(), 0
-    for second in range(knobs["seconds"]):
-        rows = knobs["rows_first" if second < FIRST_SECONDS else "rows_per_second"]
-        orders = {
+
+    def orders(second: int, first: int, rows: int) -> dict[str, Any]:
+        del second
+        return {
             "order_id": np.arange(first, first + rows),
             "product_id": keys(random, rows, PRODUCTS),
             "store": keys(random, rows, STORES),
             "quantity": random.integers(1, 10, rows, dtype=np.int32),
             "discount": random.integers(0, 30, rows) / 100,
         }
-        first += rows
-        batch = folder / "coming" / f"second-{second:04}"
-        write(pa.table(orders), batch, FILES_A_BATCH)
-        newest = now - knobs["seconds"] + second
-        for path in sorted(batch.iterdir()):
-            os.utime(path, (newest, newest))
+
+    write_seconds(folder, knobs, orders)
     products = np.arange(1, PRODUCTS + 1)
     price = random_of(seed, "products").integers(100, 99_999, PRODUCTS) / 100
     table = {"product_id": products, "category": named(products % CATEGORIES, "category "), "price": price}
@@ -53,11 +42,8 @@ def make_data(folder: Path, seed: int, knobs: Knobs) -> None:
 
 def totals(orders: DataFrame, products: DataFrame, work: int) -> DataFrame:
     """Sum up by category and store; `work` rounds of hashing go over each order first."""
-    seal = F.xxhash64("order_id", "discount")
-    if work:
-        rounds = f"aggregate(sequence(1, {work}), xxhash64(order_id, discount), (found, turn) -> xxhash64(found, turn))"
-        seal = F.expr(rounds)
-    sold = orders.withColumn("seal", seal).join(F.broadcast(products), "product_id")
+    sealed = orders.withColumn("seal", hashed(work, "order_id", "discount"))
+    sold = sealed.join(F.broadcast(products), "product_id")
     paid = F.sum(F.col("quantity") * F.col("price") * (1 - F.col("discount")))
     return sold.groupBy("category", "store").agg(paid.alias("paid"), F.count("*").alias("orders"), F.max("seal"))
 
@@ -65,12 +51,11 @@ def totals(orders: DataFrame, products: DataFrame, work: int) -> DataFrame:
 def run(job: Any) -> None:
     """Report on what is there, then run the stream until all has come, and write the board that it kept."""
     spark, knobs = job.spark, job.knobs
-    files = f"{job.path('coming')}/*"
     products = spark.read.parquet(job.path("products")).persist()
     with job.step("history"):
-        there = spark.read.schema(ORDER).parquet(files)
-        totals(there.limit(1_000), products, 0).collect()
-        there.join(F.broadcast(products), "product_id").groupBy("store").agg(F.count("*"), F.avg("price")).collect()
+        orders = there(job, ORDER)
+        totals(orders.limit(1_000), products, 0).collect()
+        orders.join(F.broadcast(products), "product_id").groupBy("store").agg(F.count("*"), F.avg("price")).collect()
     driver_work(job, 0.5)
     board: dict[tuple[str, int], tuple[float, int]] = {}
 
@@ -80,34 +65,18 @@ def run(job: Any) -> None:
             board[row["category"], row["store"]] = row["paid"], row["orders"]
 
     with job.step("stream"):
-        source = spark.readStream.schema(ORDER).option("maxFilesPerTrigger", FILES_A_BATCH).parquet(files)
-        query = (
-            totals(source, products, knobs["work"])
-            .writeStream.queryName("totals")
-            .outputMode("update")
-            .foreachBatch(shown)
-            .option("checkpointLocation", job.target("checkpoint"))
-            .trigger(processingTime=f"{knobs['trigger_s']} seconds")
-            .start()
-        )
-        query.processAllAvailable()
-        end = time.monotonic() + PATIENCE_S
-        while query.status["isTriggerActive"] and time.monotonic() < end:
-            time.sleep(0.05)
-        progress = query.recentProgress
-        query.stop()
-    job.note("batch_ms", [batch["durationMs"]["triggerExecution"] for batch in progress])
-    job.note("batch_rows", [batch["numInputRows"] for batch in progress])
-    job.note("orders", sum(orders for _, orders in board.values()))
+        stream = totals(coming(job, ORDER), products, knobs["work"])
+        run_until_all_came(job, stream.writeStream.queryName("totals").foreachBatch(shown))
+    job.note("orders", sum(count for _, count in board.values()))
     driver_work(job, 0.5)
     with job.step("board"):
-        rows = [(category, store, paid, orders) for (category, store), (paid, orders) in sorted(board.items())]
+        rows = [(*place, *sums) for place, sums in sorted(board.items())]
         shape = "category STRING, store BIGINT, paid DOUBLE, orders BIGINT"
         spark.createDataFrame(rows, shape).coalesce(1).write.mode("overwrite").parquet(job.target("board"))
     products.unpersist()
     if knobs["collect_rows"]:
         with job.step("collect"):
-            collect_rows(job, there)
+            collect_rows(job, orders)
 
 
 WORKLOAD = Workload(

@@ -154,7 +154,7 @@ fn finding(ctx: &Context<'_>, kind: MemoryKind, deaths: &Deaths<'_>) -> Option<F
     let from_outside = matches!(kind, MemoryKind::Container | MemoryKind::Killed | MemoryKind::Terminated);
     let contained = !from_outside || killed::in_container(ctx, kind, &reason);
     // Where nothing limits a process a signal says nothing of memory: that the executor went is another rule's.
-    let plain = matches!(deployment::manager(ctx.run), Manager::Standalone | Manager::LocalCluster | Manager::Local);
+    let plain = deployment::is_standalone(ctx.run) || deployment::manager(ctx.run) == Manager::Local;
     if !contained && (plain || kind == MemoryKind::Terminated) {
         return None;
     }

@@ -2,7 +2,7 @@
 
 use emberscope_run::{NULL, Run, TaskColumn, TaskStatus, Unit};
 
-use crate::deployment::{self, Manager};
+use crate::deployment;
 use crate::finding::{Advice, Evidence, Finding, Savings, Subject};
 use crate::gaps;
 use crate::problem::Problem;
@@ -213,7 +213,7 @@ fn advice(ctx: &Context<'_>, enough: u64, executors: u64) -> Vec<Advice> {
         return all;
     }
     // A standalone cluster gives an application all its cores unless it asks for fewer; it knows no number of executors.
-    let standalone = matches!(deployment::manager(ctx.run), Manager::Standalone | Manager::LocalCluster);
+    let standalone = deployment::is_standalone(ctx.run);
     let mut fixed = Advice::text(format!("{why}: ask for {}.", words::plural(executors, "executor")));
     let more_than = |key: &str, wanted: u64| {
         ctx.settings.integer(key).filter(|&now| now > 0).is_none_or(|now| now.unsigned_abs() > wanted)

@@ -149,6 +149,7 @@ fn measure<'a>(
     let excess = collect.map_or(0.0, |collect| collect - span_ms(ctx, &below)).max(0.0);
     let excess = if below.is_empty() { 0.0 } else { excess };
     let after = build.unwrap_or(0.0) + broadcast.unwrap_or(0.0);
+    let without_tasks_ms = without_tasks_ms(ctx, plan);
     Some(Broadcast {
         execution,
         node,
@@ -159,8 +160,8 @@ fn measure<'a>(
         build_ms: build,
         send_ms: broadcast,
         excess_ms: excess,
-        lost_ms: (excess + after).min(without_tasks_ms(ctx, plan)),
-        without_tasks_ms: without_tasks_ms(ctx, plan),
+        lost_ms: (excess + after).min(without_tasks_ms),
+        without_tasks_ms,
         risk: risk(ctx, execution, bytes, collect.unwrap_or(0.0) + after),
     })
 }

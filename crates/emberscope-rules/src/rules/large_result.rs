@@ -131,13 +131,10 @@ fn finding(ctx: &Context<'_>, hits: &[Hit<'_>]) -> Option<Finding> {
     if !costly && near.is_none() {
         return None;
     }
+    let lost_by = |hit: &Hit<'_>| hit.loss.wall_ms + hit.taken_in_ms;
     let worst = match near {
         Some(near) => near,
-        None => hits.iter().max_by(|a, b| {
-            (a.loss.wall_ms + a.taken_in_ms)
-                .total_cmp(&(b.loss.wall_ms + b.taken_in_ms))
-                .then(b.stage.key.cmp(&a.stage.key))
-        })?,
+        None => hits.iter().max_by(|a, b| lost_by(a).total_cmp(&lost_by(b)).then(b.stage.key.cmp(&a.stage.key)))?,
     };
     let mut finding = Finding::new(
         Problem::LargeResult,

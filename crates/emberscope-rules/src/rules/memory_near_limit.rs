@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use emberscope_extract::features::ExecutorSummary;
 use emberscope_run::{Executor, TaskColumn, Unit};
 
-use crate::deployment::{self, AskedMemory, Manager};
+use crate::deployment::{self, AskedMemory};
 use crate::finding::{Advice, Evidence, Finding, Harm, Savings, Subject};
 use crate::problem::Problem;
 use crate::rule::{Context, Outcome, Rule, Threshold};
@@ -80,8 +80,7 @@ fn check(ctx: &Context<'_>) -> Outcome {
         return Outcome::missing("what memory was asked for");
     };
     let mut near: BTreeMap<Limit, Vec<Near<'_>>> = BTreeMap::new();
-    // Where nothing watches over processes, only what would have ended one elsewhere is told.
-    let share = if watched(ctx) { ctx.threshold(&CONTAINER_SHARE) } else { ctx.threshold(&CONTAINER_SHARE).max(1.0) };
+    let share = container_share(ctx);
     for executor in ctx.run.worker_executors() {
         if let Some(container) = asked.container()
             && let Some(peak) = resident(executor)
@@ -101,9 +100,11 @@ fn check(ctx: &Context<'_>) -> Outcome {
     Outcome::of(near.into_iter().filter_map(|(limit, executors)| finding(ctx, limit, &executors, asked)).collect())
 }
 
-/// Whether somebody ends processes that outgrow what was asked for; on a standalone or local cluster nobody does.
-fn watched(ctx: &Context<'_>) -> bool {
-    !matches!(deployment::manager(ctx.run), Manager::Standalone | Manager::LocalCluster)
+/// From which share of its container on an executor is near. Where nothing watches over processes, only what would have ended
+/// one elsewhere is told.
+fn container_share(ctx: &Context<'_>) -> f64 {
+    let share = ctx.threshold(&CONTAINER_SHARE);
+    if deployment::is_standalone(ctx.run) { share.max(1.0) } else { share }
 }
 
 /// Resident memory of all processes of an executor at their peaks; `None` when it was not polled
@@ -131,7 +132,7 @@ fn finding(ctx: &Context<'_>, limit: Limit, executors: &[Near<'_>], asked: Asked
         2 => " (and another executor)".to_owned(),
         many => format!(" (and {} other executors)", many - 1),
     };
-    let watched = watched(ctx);
+    let watched = !deployment::is_standalone(ctx.run);
     let summary = match limit {
         Limit::Container if !watched => format!(
             "executor {}{others} used {}, {} of the {} that its heap and overhead are together: nothing ends it for that here, but a \
@@ -172,12 +173,12 @@ fn finding(ctx: &Context<'_>, limit: Limit, executors: &[Near<'_>], asked: Asked
         .map(|near| Subject::executor(&near.executor.id))
         .collect();
     finding.harm = if limit == Limit::Container && !watched { Harm::None } else { Harm::RiskOfFailure };
-    let (feature, threshold) = match limit {
-        Limit::Container => ("peak_resident_memory_bytes", &CONTAINER_SHARE),
-        Limit::Heap => ("peak_jvm_heap_memory_bytes", &HEAP_SHARE),
+    let (feature, near_from) = match limit {
+        Limit::Container => ("peak_resident_memory_bytes", container_share(ctx)),
+        Limit::Heap => ("peak_jvm_heap_memory_bytes", ctx.threshold(&HEAP_SHARE)),
     };
     finding.evidence = vec![
-        Evidence::number(feature, worst.peak as f64, Unit::Bytes).over(ctx.threshold(threshold) * worst.limit as f64),
+        Evidence::number(feature, worst.peak as f64, Unit::Bytes).over(near_from * worst.limit as f64),
         Evidence::number("executors_near_limit_count", executors.len() as f64, Unit::Count),
     ];
     for column in [TaskColumn::PeakJvmHeap, TaskColumn::PeakTreeJvmRss, TaskColumn::PeakTreePythonRss] {

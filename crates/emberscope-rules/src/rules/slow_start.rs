@@ -70,14 +70,12 @@ fn check(ctx: &Context<'_>) -> Outcome {
 
 /// How long executors usually take to come, in ms.
 fn usual_ms(ctx: &Context<'_>) -> f64 {
-    match deployment::manager(ctx.run) {
-        Manager::Standalone | Manager::LocalCluster => {
-            let driver = driver_start_ms(ctx.run).unwrap_or(0.0);
-            let usual = ctx.threshold(&USUAL_PROCESS).max(ctx.threshold(&DRIVER_STARTS) * driver);
-            usual.min(ctx.threshold(&USUAL).max(ctx.threshold(&USUAL_PROCESS)))
-        }
-        _ => ctx.threshold(&USUAL),
+    if !deployment::is_standalone(ctx.run) {
+        return ctx.threshold(&USUAL);
     }
+    let driver = driver_start_ms(ctx.run).unwrap_or(0.0);
+    let usual = ctx.threshold(&USUAL_PROCESS).max(ctx.threshold(&DRIVER_STARTS) * driver);
+    usual.min(ctx.threshold(&USUAL).max(ctx.threshold(&USUAL_PROCESS)))
 }
 
 /// From the application's start until the driver's block manager was there, in ms: as fast as JVMs start on its host.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use emberscope_run::{ExecutorId, StageId, StageKey, TaskEndKind, Unit};
+use emberscope_run::{ExecutorId, Failure, StageId, StageKey, TaskEndKind, Unit};
 
 use crate::deployment::{self, Manager};
 use crate::failures::{self, Departure, FailedTasks, Loss};
@@ -117,17 +117,12 @@ fn finding(ctx: &Context<'_>, fetches: &[FailedTasks], attempts: &BTreeMap<Stage
             words::duration(loss.wall_clock_ms)
         ),
     };
-    let causes: Vec<&str> = fetches
-        .iter()
-        .filter_map(|group| group.cause(ctx.run))
-        .map(|failure| failure.stack_trace.as_deref().unwrap_or(&failure.message))
-        .collect();
-    let files_gone = |text: &&&str| FILES_GONE.iter().any(|class| text.contains(class));
-    let without_files = if gone.is_empty() { causes.iter().filter(files_gone).count() } else { 0 };
-    if without_files > 0 {
+    let causes = fetches.iter().filter_map(|group| group.cause(ctx.run));
+    let (without_files, others): (Vec<_>, Vec<_>) = causes.partition(|failure| gone.is_empty() && files_gone(failure));
+    if !without_files.is_empty() {
         finding.advice.push(files_advice());
     }
-    if without_files == 0 || without_files < causes.len() {
+    if without_files.is_empty() || !others.is_empty() {
         finding.advice.extend(advice(ctx, &gone));
     }
     Some(finding)
@@ -144,8 +139,11 @@ fn gone_with_shuffle_data(ctx: &Context<'_>, fetches: &[FailedTasks]) -> Vec<Exe
     gone.map(|executor| executor.id.clone()).collect()
 }
 
-/// What an executor answers that is there, but whose shuffle files are not.
-const FILES_GONE: &[&str] = &["NoSuchFileException", "FileNotFoundException"];
+/// Whether an executor answered that was there, but whose shuffle files were not.
+fn files_gone(failure: &Failure) -> bool {
+    let text = failure.stack_trace.as_deref().unwrap_or(&failure.message);
+    ["NoSuchFileException", "FileNotFoundException"].iter().any(|class| text.contains(class))
+}
 
 fn files_advice() -> Advice {
     Advice::text(
