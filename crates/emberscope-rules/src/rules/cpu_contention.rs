@@ -63,7 +63,7 @@ const HAD_CPU: Threshold = Threshold {
 };
 const MIN_STAGES: Threshold = Threshold {
     name: "min_stages",
-    value: 3.0,
+    value: 2.0,
     unit: Unit::Count,
     reason: "stages of different code below which \"all stages\" says nothing",
 };

@@ -22,7 +22,7 @@ pub(super) static RULE: Rule = Rule {
 
 const TASK_FACTOR: Threshold = Threshold {
     name: "task_factor",
-    value: 2.5,
+    value: 2.0,
     unit: Unit::Ratio,
     reason: "longest over median task duration; with the data factor beside it this need not be large, and alone \
              it would be the first wave of any healthy stage (5 to 10 times slower: JIT, class loading). Set by \

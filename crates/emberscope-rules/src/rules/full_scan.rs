@@ -22,14 +22,14 @@ pub(super) static RULE: Rule = Rule {
 
 const DISCARDED: Threshold = Threshold {
     name: "discarded_share",
-    value: 0.7,
+    value: 0.6,
     unit: Unit::Ratio,
-    reason: "share of the rows read that the filter drops: seven in ten are read for nothing. Set on the training \
+    reason: "share of the rows read that the filter drops: six in ten are read for nothing. Set on the training \
              families of datasets/lab (`emberscope calibrate`)",
 };
 const MIN_ROWS: Threshold = Threshold {
     name: "min_rows",
-    value: 1_000_000.0,
+    value: 700_000.0,
     unit: Unit::Count,
     reason: "rows read; smaller tables are read in a second whatever the layout. Set by judgement, not \
              contradicted by the training families of datasets/lab (`emberscope calibrate`)",
@@ -43,7 +43,7 @@ const ROWS_PER_SECOND: Threshold = Threshold {
 };
 const FLOOR: Threshold = Threshold {
     name: "floor_share",
-    value: 0.015,
+    value: 0.01,
     unit: Unit::Ratio,
     reason: "share of the run's wall-clock time that reading the dropped rows took; below it nobody gains by \
              mending. Set on the training families of datasets/lab (`emberscope calibrate`)",

@@ -21,7 +21,7 @@ pub(super) static RULE: Rule = Rule {
 
 const FLOOR: Threshold = Threshold {
     name: "floor_share",
-    value: 0.3,
+    value: 0.2,
     unit: Unit::Ratio,
     reason: "share of the core time held that fewer cores would not hold without making the run longer (this \
              costs money, not wall-clock time). Set on the training families of datasets/lab (`emberscope \
@@ -29,7 +29,7 @@ const FLOOR: Threshold = Threshold {
 };
 const MIN_CORE_TIME: Threshold = Threshold {
     name: "min_core_ms",
-    value: 20_000.0,
+    value: 15_000.0,
     unit: Unit::Ms,
     reason: "core time held: below it a run is over before its executors have come to work. It is told as an info, since it costs \
              no wall-clock time",

@@ -22,7 +22,7 @@ pub(super) static RULE: Rule = Rule {
 
 const MIN_BYTES: Threshold = Threshold {
     name: "min_bytes",
-    value: 16_777_216.0,
+    value: 12_582_912.0,
     unit: Unit::Bytes,
     reason: "size in memory; Spark broadcasts by itself what is up to 10 MiB in files \
              (spark.sql.autoBroadcastJoinThreshold). Set on the training families of datasets/lab (`emberscope \
@@ -52,7 +52,7 @@ const TIMEOUT_SHARE: Threshold = Threshold {
 };
 const FLOOR: Threshold = Threshold {
     name: "floor_share",
-    value: 0.03,
+    value: 0.02,
     unit: Unit::Ratio,
     reason: "share of the run's wall-clock time that the broadcast took on the driver; below it only a risk is worth telling",
 };

@@ -36,7 +36,7 @@ const DESERIALIZE_RATIO: Threshold = Threshold {
 };
 const CPU_RATIO: Threshold = Threshold {
     name: "deserialize_cpu_ratio",
-    value: 0.3,
+    value: 0.25,
     unit: Unit::Ratio,
     reason: "CPU time over deserialize time, where the log has it: below it the task waited for jars, broadcast \
              blocks or a CPU rather than deserialized. Set by judgement, not contradicted by the training \
@@ -44,7 +44,7 @@ const CPU_RATIO: Threshold = Threshold {
 };
 const FLOOR: Threshold = Threshold {
     name: "floor_share",
-    value: 0.02,
+    value: 0.015,
     unit: Unit::Ratio,
     reason: "share of the run's wall-clock time spent on it; below it nobody gains by mending",
 };

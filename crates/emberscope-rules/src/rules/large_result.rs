@@ -37,7 +37,7 @@ const LIMIT_SHARE: Threshold = Threshold {
 };
 const FLOOR: Threshold = Threshold {
     name: "floor_share",
-    value: 0.02,
+    value: 0.015,
     unit: Unit::Ratio,
     reason: "share of the run's wall-clock time that it waited for results; below it only the limit counts",
 };

@@ -26,7 +26,7 @@ pub(super) static RULE: Rule = Rule {
 
 const MIN_SPILLED: Threshold = Threshold {
     name: "min_spilled_bytes",
-    value: 8_388_608.0,
+    value: 4_194_304.0,
     unit: Unit::Bytes,
     reason: "bytes on disk that a stage spilled from which it is looked at: less stays in the page cache. Set on \
              the training families of datasets/lab (`emberscope calibrate`)",
@@ -48,7 +48,7 @@ const MARGIN: Threshold = Threshold {
 };
 const FLOOR: Threshold = Threshold {
     name: "floor_share",
-    value: 0.02,
+    value: 0.015,
     unit: Unit::Ratio,
     reason: "share of the run's wall-clock time that writing and reading the spills took, by estimate; below it nobody gains \
              by mending",

@@ -34,7 +34,7 @@ const MAX_BYTES: Threshold = Threshold {
 };
 const MEMORY_SHARE: Threshold = Threshold {
     name: "memory_share",
-    value: 0.03,
+    value: 0.02,
     unit: Unit::Ratio,
     reason: "share of an executor's and of the driver's memory that the side may take as rows; its hash table takes \
              two to three times as much. Set on the training families of datasets/lab (`emberscope calibrate`)",
@@ -56,7 +56,7 @@ const ROW_RATE: Threshold = Threshold {
 };
 const FLOOR: Threshold = Threshold {
     name: "floor_share",
-    value: 0.015,
+    value: 0.01,
     unit: Unit::Ratio,
     reason: "share of the run's wall-clock time that shuffling and sorting the sides took, by rates that this run \
              did not measure. Set on the training families of datasets/lab (`emberscope calibrate`)",

@@ -27,7 +27,7 @@ pub(super) static RULE: Rule = Rule {
 
 const ROWS_SHARE: Threshold = Threshold {
     name: "rows_share",
-    value: 0.15,
+    value: 0.08,
     unit: Unit::Ratio,
     reason: "share of the stage's task time spent on Python functions that get rows one by one. Set on the training \
              families of datasets/lab (`emberscope calibrate`)",

@@ -40,7 +40,7 @@ const DELAY_RATIO: Threshold = Threshold {
 };
 const SPIKE: Threshold = Threshold {
     name: "spike_ms",
-    value: 100.0,
+    value: 60.0,
     unit: Unit::Ms,
     reason: "scheduler delay of a single task that is out of the ordinary, its executor's first tasks aside. Set \
              on the training families of datasets/lab (`emberscope calibrate`)",
@@ -80,7 +80,7 @@ fn check(ctx: &Context<'_>) -> Outcome {
         Ok(ran) => ran,
         Err(skipped) => return skipped,
     };
-    let settled = tasks::settled_from(ctx.run);
+    let settled = tasks::settled_from(ctx.run, 2);
     let mut hits: Vec<Hit<'_>> = Vec::new();
     let mut spikes: Vec<Hit<'_>> = Vec::new();
     for stage in ran {

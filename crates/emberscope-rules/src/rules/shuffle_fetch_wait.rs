@@ -23,7 +23,7 @@ pub(super) static RULE: Rule = Rule {
 
 const WAIT_RATIO: Threshold = Threshold {
     name: "wait_ratio",
-    value: 0.05,
+    value: 0.04,
     unit: Unit::Ratio,
     reason: "fetch wait over run time of a stage attempt; a pipelined fetch should hide nearly all of it. Set on \
              the training families of datasets/lab (`emberscope calibrate`)",
@@ -37,13 +37,13 @@ const SMALL_BLOCK: Threshold = Threshold {
 };
 const FLOOR: Threshold = Threshold {
     name: "floor_share",
-    value: 0.02,
+    value: 0.015,
     unit: Unit::Ratio,
     reason: "share of the run's wall-clock time spent waiting; below it nobody gains by mending",
 };
 const LEAST: Threshold = Threshold {
     name: "floor_ms",
-    value: 500.0,
+    value: 350.0,
     unit: Unit::Ms,
     reason: "the first connections between executors take some hundred ms in every run",
 };

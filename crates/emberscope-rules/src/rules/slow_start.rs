@@ -28,7 +28,7 @@ const USUAL: Threshold = Threshold {
 };
 const USUAL_PROCESS: Threshold = Threshold {
     name: "usual_process_start_ms",
-    value: 3_500.0,
+    value: 3_000.0,
     unit: Unit::Ms,
     reason: "the same at least where workers that are there already only start a JVM (standalone, local-cluster). \
              Set on the training families of datasets/lab (`emberscope calibrate`)",

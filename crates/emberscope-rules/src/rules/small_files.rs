@@ -30,7 +30,7 @@ const FILE_BYTES: Threshold = Threshold {
 };
 const MIN_FILES: Threshold = Threshold {
     name: "min_files",
-    value: 100.0,
+    value: 80.0,
     unit: Unit::Count,
     reason: "fewer files than this are opened in a few waves of tasks on any cluster. Set by judgement, not \
              contradicted by the training families of datasets/lab (`emberscope calibrate`)",

@@ -19,7 +19,7 @@ pub(super) static RULE: Rule = Rule {
 
 const FLOOR: Threshold = Threshold {
     name: "floor_share",
-    value: 0.05,
+    value: 0.03,
     unit: Unit::Ratio,
     reason: "share of the run's task time spent in copies that were thrown away (they cost cores first, \
              wall-clock time only where tasks waited for them). Set by judgement, not contradicted by the \

@@ -42,13 +42,13 @@ const DATA_FACTOR: Threshold = Threshold {
 };
 const MIN_SIBLINGS: Threshold = Threshold {
     name: "min_siblings",
-    value: 6.0,
+    value: 4.0,
     unit: Unit::Count,
     reason: "warm tasks of a stage below which a median says little. Set by judgement",
 };
 const MIN_EXCESS: Threshold = Threshold {
     name: "min_excess_ms",
-    value: 2_000.0,
+    value: 1_500.0,
     unit: Unit::Ms,
     reason: "time over what was expected: one full collection, one lost packet or one JIT compilation take up to \
              a second and come and go. Set by judgement, not contradicted by the training families of \

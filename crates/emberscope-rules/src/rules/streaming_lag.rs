@@ -50,7 +50,7 @@ const GROWTH: Threshold = Threshold {
 };
 const FLOOR: Threshold = Threshold {
     name: "floor_share",
-    value: 0.05,
+    value: 0.03,
     unit: Unit::Ratio,
     reason: "share of the run's wall-clock time by which the query fell behind; below it the stream keeps up in practice",
 };
@@ -126,29 +126,38 @@ fn durations(batches: &[&MicroBatch]) -> Vec<f64> {
     batches.iter().filter_map(|batch| Some(batch.trigger_execution_ms()? as f64)).collect()
 }
 
-/// Times from the start of a batch to the start of the next, with the duration of the first of the two.
-fn starts(batches: &[&MicroBatch]) -> Vec<(f64, f64)> {
+/// Starts, in ms since 1970, of the batches that waited for the trigger: those whose predecessor was done before.
+fn triggered(batches: &[&MicroBatch]) -> Vec<f64> {
     batches
         .windows(2)
         .filter_map(|pair| {
             let [before, after] = pair else { return None };
             (before.batch_id.checked_add(1) == Some(after.batch_id)).then_some(())?;
             let gap = after.started_at?.since(before.started_at?).0 as f64;
-            Some((gap, before.trigger_execution_ms()? as f64))
+            (before.trigger_execution_ms()? as f64 <= 0.9 * gap).then_some(after.started_at?.0 as f64)
         })
         .collect()
 }
 
-/// The trigger's interval: where batches waited for it, they begin evenly. `None` when none waited, or the waits were
-/// for data and uneven.
+/// The trigger's interval: batches that waited for it begin evenly, and at whole multiples of it since 1970
+/// (`ProcessingTimeExecutor.nextBatchTime`). `None` when too few waited, or the waits were for data and uneven.
 fn interval(batches: &[&MicroBatch]) -> Option<f64> {
-    let mut waited: Vec<f64> =
-        starts(batches).into_iter().filter(|&(gap, duration)| duration < 0.9 * gap).map(|(gap, _)| gap).collect();
-    waited.sort_by(f64::total_cmp);
-    let least = *waited.first().filter(|_| waited.len() >= 2)?;
-    // Each gap is the interval or a whole multiple of it.
-    let even = waited.iter().all(|gap| (gap / least - (gap / least).round()).abs() <= 0.1);
-    (even && least > 0.0).then_some(least)
+    const CLOCK_MS: f64 = 20.0;
+    let starts = triggered(batches);
+    let gaps: Vec<f64> = starts.windows(2).filter_map(|pair| Some(pair.get(1)? - pair.first()?)).collect();
+    let least = gaps.iter().copied().reduce(f64::min).filter(|&least| least > 0.0)?;
+    let beside = |time: f64, of: f64| (time / of - (time / of).round()).abs();
+    let even = gaps.iter().all(|&gap| beside(gap, least) <= 0.1);
+    // People set round intervals.
+    let round = (least / 100.0).round() * 100.0;
+    let on_the_clock =
+        (round - least).abs() <= CLOCK_MS && starts.iter().all(|&at| beside(at, round) * round <= CLOCK_MS);
+    match (even, on_the_clock) {
+        (true, true) => Some(round),
+        // Fewer even gaps may be an accident of data.
+        (true, false) if gaps.len() >= 3 => Some(least),
+        _ => None,
+    }
 }
 
 /// Batches that outlast the trigger.

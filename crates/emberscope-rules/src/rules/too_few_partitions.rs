@@ -24,7 +24,7 @@ pub(super) static RULE: Rule = Rule {
 
 const MIN_TASK: Threshold = Threshold {
     name: "min_task_ms",
-    value: 800.0,
+    value: 600.0,
     unit: Unit::Ms,
     reason: "mean task duration from which dividing pays: below it a new wave of tasks costs as much as it gains. \
              Set on the training families of datasets/lab (`emberscope calibrate`)",
@@ -54,7 +54,7 @@ const MIN_TASK_WITHOUT_BYTES: Threshold = Threshold {
 };
 const FLOOR: Threshold = Threshold {
     name: "floor_share",
-    value: 0.05,
+    value: 0.04,
     unit: Unit::Ratio,
     reason: "share of the run's wall-clock time that dividing the work over all slots would save; perfect \
              division is never reached, so this floor is higher than others. Set by judgement, not contradicted \

@@ -25,7 +25,7 @@ pub(super) static RULE: Rule = Rule {
 
 const MIN_TASKS: Threshold = Threshold {
     name: "min_tasks",
-    value: 100.0,
+    value: 70.0,
     unit: Unit::Count,
     reason: "fewer tasks cost little whatever each costs; Spark's default of 200 shuffle partitions is above it. \
              Set by judgement, not contradicted by the training families of datasets/lab (`emberscope calibrate`)",

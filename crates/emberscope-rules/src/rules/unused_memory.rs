@@ -21,7 +21,7 @@ pub(super) static RULE: Rule = Rule {
 
 const FLOOR: Threshold = Threshold {
     name: "floor_share",
-    value: 0.5,
+    value: 0.4,
     unit: Unit::Ratio,
     reason: "share of the heap asked for that could be given back with the margin kept (this costs money, not \
              wall-clock time). Set by judgement, not contradicted by the training families of datasets/lab \

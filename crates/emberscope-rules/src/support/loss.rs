@@ -10,10 +10,10 @@ use crate::words;
 /// Time below which a rule is silent whatever its share of the run.
 pub(crate) const LEAST: Threshold = Threshold {
     name: "floor_ms",
-    value: 300.0,
+    value: 200.0,
     unit: Unit::Ms,
-    reason: "a run that would be shorter by less than a third of a second is as it should be: so much a healthy run of 10 to 20 s \
-             varies by itself",
+    reason: "a run that would be shorter by less than a fifth of a second is as it should be. Set on the training families of \
+             datasets/lab (`emberscope calibrate`)",
 };
 
 /// The same for rules whose causes come and go for a moment in any run.

@@ -71,11 +71,9 @@ pub(crate) fn warm(ctx: &Context<'_>, key: StageKey) -> Vec<Task> {
     tasks
 }
 
-/// Tasks for each core with which an executor starts: until then its JVM loads classes and compiles.
-const NEW_TASKS_A_CORE: u64 = 2;
-
-/// Executors by their index in the run's names, with the launch in ms since 1970 from which on they are new no more.
-pub(crate) fn settled_from(run: &Run) -> BTreeMap<u64, i64> {
+/// Executors by their index in the run's names, with the launch in ms since 1970 from which on they are new no more: each of
+/// their cores had so many tasks, in which the JVM loads classes and compiles.
+pub(crate) fn settled_from(run: &Run, tasks_a_core: u64) -> BTreeMap<u64, i64> {
     let mut first: BTreeMap<u64, BinaryHeap<i64>> = BTreeMap::new();
     for stage in run.stages.values() {
         let launches = stage.tasks.column(TaskColumn::LaunchTime);
@@ -85,7 +83,7 @@ pub(crate) fn settled_from(run: &Run) -> BTreeMap<u64, i64> {
             let id = usize::try_from(executor).ok().and_then(|index| run.executor_names.get(index));
             let cores = id.and_then(|id| run.executors.get(id)?.cores).unwrap_or(1).max(1);
             let heap = first.entry(executor).or_default();
-            if (heap.len() as u64) < cores.saturating_mul(NEW_TASKS_A_CORE) {
+            if (heap.len() as u64) < cores.saturating_mul(tasks_a_core) {
                 heap.push(launch);
             } else if let Some(mut last) = heap.peek_mut()
                 && launch < *last

@@ -100,3 +100,21 @@ fn a_query_with_few_batches_is_skipped() {
     let short = query(&[(0, 5_000, 1), (5_000, 5_000, 1)], |_, _| {});
     assert!(matches!(outcome(&RULE, &short), Outcome::Skipped { .. }));
 }
+
+#[test]
+fn the_interval_shows_although_the_first_batches_began_between_its_beats() {
+    // A trigger of 1 s: the batch at 1.147 s begins late, those at 2, 3 and 4 s on the beat, and the others one after the other.
+    let mut batches = vec![(0, 1_140, 10), (1_147, 492, 10), (2_000, 461, 10), (3_000, 446, 10)];
+    let mut start = 4_000;
+    for _ in 0..8 {
+        batches.push((start, 1_600, 1_000));
+        start += 1_610;
+    }
+    let findings = check(&RULE, &query(&batches, |_, _| {}));
+    assert_eq!(findings.len(), 1);
+    // Eight batches of 1.6 s.
+    assert_eq!(findings[0].savings.wall_clock_ms, Some(4_800));
+    // Two starts alone say nothing where they are not on the beat.
+    let off: Vec<_> = batches.iter().map(|&(start, ms, rows)| (start + 333, ms, rows)).collect();
+    assert_eq!(check(&RULE, &query(&off, |_, _| {})), []);
+}
