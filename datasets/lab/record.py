@@ -23,6 +23,7 @@ from datasets import eventlog
 from datasets.lab import machine
 from datasets.lab.clusters import ROOT, WORK, Spark, cluster, spark_of
 from datasets.lab.core import CLUSTERS, Conf, Evidence, Injection, Running, Spec, Treatment
+from datasets.lab.pack import packed
 from datasets.lab.plan import PLAN
 from datasets.lab.problems import PROBLEMS
 from datasets.lab.workloads import WORKLOADS
@@ -191,7 +192,7 @@ def record(spec: Spec, logs_to: Path = LOGS, more: Treatment | None = None) -> d
         raise RuntimeError(f"exit status {status}; see {work / 'spark.log'}")
     logs_to.mkdir(parents=True, exist_ok=True)
     log = logs_to / f"{spec.name}.zstd"
-    shutil.copyfile(logs[0], log)
+    log.write_bytes(packed(logs[0].read_bytes()))
     return {
         "labels": [label(injection, evidence) for injection in brought_about(spec)],
         "exit_status": status,

@@ -19,6 +19,9 @@ FIRST = {
     "web_sessions": "clean",
     "warehouse_load": "stage",
     "energy_rollup": "rollup",
+    "flight_delays": "punctuality",
+    "ad_auctions": "settle",
+    "clinic_visits": "arrivals",
 }
 LONG = {
     "star_join": "best",
@@ -33,6 +36,9 @@ LONG = {
     "web_sessions": "sessions",
     "warehouse_load": "merge",
     "energy_rollup": "day_before",
+    "flight_delays": "legs",
+    "ad_auctions": "pace",
+    "clinic_visits": "readmissions",
 }
 
 

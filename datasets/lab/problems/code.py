@@ -35,6 +35,12 @@ SCAN_KNOBS: dict[str, dict[int, Knobs]] = {
         3: {"history": 3_600_000},
         4: {"history": 5_500_000},
     },
+    "clinic_visits": {
+        1: {"archive": 1_200_000},
+        2: {"archive": 2_800_000},
+        3: {"archive": 5_000_000},
+        4: {"archive": 9_000_000},
+    },
 }
 
 
@@ -148,9 +154,10 @@ UDF_KNOBS: dict[str, Knobs] = {
     "python_features": {"rows": 2_000_000},
     "log_text": {"lines": 900_000},
     "energy_rollup": {"rows": 1_200_000},
+    "flight_delays": {"rows": 1_200_000},
 }
 # Families that always have some rows that go another way.
-UDF_MIXED = ("log_text", "energy_rollup")
+UDF_MIXED = ("log_text", "energy_rollup", "flight_delays")
 
 
 def udf(spec: Spec, strength: int) -> Treatment:
@@ -180,6 +187,7 @@ TURNS = {
     "components": {1: 1, 2: 3, 3: 5, 4: 8},
     "graph_rank": {1: 1, 2: 3, 3: 6, 4: 10},
     "basket_pairs": {1: 1, 2: 3, 3: 5, 4: 7},
+    "film_ratings": {1: 1, 2: 2, 3: 3, 4: 5},
 }
 
 
@@ -225,21 +233,29 @@ PROBLEMS = [
     Problem(
         "driver-bottleneck",
         "the driver parses lines between steps",
-        ("components", "star_join", "ingest_csv", "graph_rank", "log_text", "energy_rollup"),
+        ("components", "star_join", "ingest_csv", "graph_rank", "log_text", "energy_rollup", "flight_delays"),
         driver,
         driver_took,
     ),
     Problem(
         "large-result",
         "rows of 1 KB are collected",
-        ("time_series", "python_features", "compaction", "merge_upsert", "tpch_joins", "warehouse_load"),
+        (
+            "time_series",
+            "python_features",
+            "compaction",
+            "merge_upsert",
+            "tpch_joins",
+            "warehouse_load",
+            "clinic_visits",
+        ),
         result,
         result_took,
     ),
     Problem(
         "large-closure",
         "a large object travels with each task",
-        ("rdd_pipeline", "rdd_words", "log_text", "bank_ledger"),
+        ("rdd_pipeline", "rdd_words", "log_text", "bank_ledger", "parcel_routes"),
         closure,
         closure_took,
     ),

@@ -30,6 +30,7 @@ SKEW_STEPS: dict[str, tuple[str, ...]] = {
     "tpch_joins": ("q3", "q5", "q10"),
     "graph_rank": ("links",),
     "web_sessions": ("sessions",),
+    "ad_auctions": ("pace",),
 }
 # The other sides of these joins are too large to be broadcast, with or without the skew.
 SKEW_KNOBS: dict[str, Knobs] = {
@@ -80,6 +81,7 @@ FILES_KNOBS: dict[str, dict[int, Knobs]] = {
     "merge_upsert": {strength: {"write_files": files} for strength, files in {1: 40, 2: 120, 3: 400, 4: 1_000}.items()},
     "tpch_joins": {strength: {"files": files} for strength, files in {1: 49, 2: 140, 3: 350, 4: 840}.items()},
     "warehouse_load": {strength: {"files_a_day": files} for strength, files in {1: 5, 2: 15, 3: 45, 4: 120}.items()},
+    "clinic_visits": {strength: {"files": files} for strength, files in {1: 60, 2: 170, 3: 500, 4: 1_300}.items()},
 }
 SMALL_FILE_BYTES = 4 << 20
 
@@ -131,6 +133,12 @@ COPIES: dict[str, dict[int, Knobs]] = {
         3: {"copies": 5, "customers": 15_000, "rows": 400_000},
         4: {"copies": 9, "customers": 8_000, "rows": 260_000},
     },
+    "clinic_visits": {
+        1: {"copies": 2},
+        2: {"copies": 3, "patients": 30_000},
+        3: {"copies": 5, "patients": 15_000},
+        4: {"copies": 9, "patients": 8_000},
+    },
 }
 MULTIPLIED = 1.5
 
@@ -169,9 +177,15 @@ LAG_KNOBS: dict[str, dict[int, Knobs]] = {
         3: {"rows_first": 2_000, "rows_per_second": 32_000, "work": 1_500, "seconds": 12},
         4: {"rows_first": 2_000, "rows_per_second": 40_000, "work": 1_700, "seconds": 10},
     },
+    "streaming_sensors": {
+        1: {"rows_first": 3_000, "rows_per_second": 65_000, "harmonics": 64, "seconds": 18},
+        2: {"rows_first": 3_000, "rows_per_second": 105_000, "harmonics": 64, "seconds": 18},
+        3: {"rows_first": 3_000, "rows_per_second": 145_000, "harmonics": 64, "seconds": 18},
+        4: {"rows_first": 3_000, "rows_per_second": 200_000, "harmonics": 64, "seconds": 18},
+    },
 }
 # What the families' queries are named.
-QUERIES = {"streaming_counts": "counts", "streaming_orders": "totals"}
+QUERIES = {"streaming_counts": "counts", "streaming_orders": "totals", "streaming_sensors": "spectra"}
 
 
 def lag(spec: Spec, strength: int) -> Treatment:
@@ -196,7 +210,7 @@ PROBLEMS = [
     Problem(
         "small-files",
         "the data lies in many small files, or is written so",
-        ("compaction", "star_join", "ingest_csv", "merge_upsert", "tpch_joins", "warehouse_load"),
+        ("compaction", "star_join", "ingest_csv", "merge_upsert", "tpch_joins", "warehouse_load", "clinic_visits"),
         small_files,
         small_files_took,
     ),

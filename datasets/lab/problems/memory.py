@@ -32,6 +32,7 @@ SPILL_KNOBS: dict[str, Knobs] = {
     "time_series": {"rows": 3_000_000},
     "cube_report": {"rows": 800_000},
     "web_sessions": {"rows": 1_600_000},
+    "ad_auctions": {"rows": 1_000_000},
 }
 
 
@@ -166,35 +167,35 @@ PROBLEMS = [
     Problem(
         "memory-spill",
         "little execution memory and few partitions",
-        ("window_sessions", "time_series", "cube_report", "web_sessions"),
+        ("window_sessions", "time_series", "cube_report", "web_sessions", "ad_auctions"),
         spill,
         spill_took,
     ),
     Problem(
         "gc-pressure",
         "a library's cache of small objects in a small heap, steadily replaced",
-        ("feature_table", "star_join", "log_text", "bank_ledger"),
+        ("feature_table", "star_join", "log_text", "bank_ledger", "parcel_routes"),
         pressure,
         pressure_took,
     ),
     Problem(
         "executor-oom",
         "a library's cache takes the heap until tasks run out of memory",
-        ("star_join", "merge_upsert", "warehouse_load"),
+        ("star_join", "merge_upsert", "warehouse_load", "clinic_visits"),
         dying,
         dying_took,
     ),
     Problem(
         "unused-memory",
         "far more heap than is used",
-        ("time_series", "ingest_csv", "cube_report", "basket_pairs"),
+        ("time_series", "ingest_csv", "cube_report", "basket_pairs", "film_ratings"),
         unused,
         unused_took,
     ),
     Problem(
         "memory-near-limit",
         "a library's cache holds most of the heap",
-        ("kmeans", "graph_rank", "basket_pairs"),
+        ("kmeans", "graph_rank", "basket_pairs", "film_ratings"),
         near,
         near_took,
         # A heap that is this full is collected again and again, more or less.

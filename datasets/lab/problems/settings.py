@@ -37,6 +37,7 @@ FEW_KNOBS: dict[str, dict[int, Knobs]] = {
         3: {"rows": 800_000},
         4: {"rows": 1_400_000, "existing": 900_000},
     },
+    "clinic_visits": {1: {"rows": 500_000}, 2: {}, 3: {"rows": 1_000_000}, 4: {"rows": 1_600_000}},
 }
 FEW_CONF: dict[int, Conf] = {1: ONE_REDUCER, 2: ONE_REDUCER, 3: ONE_REDUCER | ONE_READER, 4: ONE_REDUCER | ONE_READER}
 LONE_MS = 300
@@ -144,6 +145,12 @@ MISSED_KNOBS: dict[str, dict[int, Knobs]] = {
         3: {"rows": 1_400_000, "customers": 30_000},
         4: {"rows": 2_200_000, "customers": 8_000},
     },
+    "clinic_visits": {
+        1: {"rows": 500_000},
+        2: {"rows": 1_000_000},
+        3: {"rows": 1_600_000, "patients": 30_000},
+        4: {"rows": 2_400_000, "patients": 8_000},
+    },
 }
 
 
@@ -205,6 +212,12 @@ LARGE_KNOBS: dict[str, dict[int, Knobs]] = {
         3: {"customers": 1_000_000},
         4: {"customers": 1_900_000, "rows": 900_000},
     },
+    "clinic_visits": {
+        1: {"patients": 250_000},
+        2: {"patients": 550_000},
+        3: {"patients": 1_100_000},
+        4: {"patients": 2_000_000},
+    },
 }
 # No healthy form broadcasts more rows; some versions of Spark state tens of MB even for few of them.
 HEALTHY_ROWS = 130_000
@@ -240,6 +253,7 @@ MEMORY_FRACTIONS: dict[str, dict[int, str]] = {
     "cube_report": {1: "0.06", 2: "0.045", 3: "0.03", 4: "0.02"},
     "graph_rank": {1: "0.05", 2: "0.04", 3: "0.03", 4: "0.02"},
     "basket_pairs": {1: "0.02", 2: "0.016", 3: "0.013", 4: "0.01"},
+    "film_ratings": {1: "0.035", 2: "0.028", 3: "0.02", 4: "0.013"},
 }
 
 
@@ -292,28 +306,28 @@ PROBLEMS = [
     Problem(
         "too-few-partitions",
         "all goes through one task at a time",
-        ("time_series", "star_join", "merge_upsert", "tpch_joins", "warehouse_load"),
+        ("time_series", "star_join", "merge_upsert", "tpch_joins", "warehouse_load", "clinic_visits"),
         few,
         few_took,
     ),
     Problem(
         "too-many-partitions",
         "shuffles go into hundreds of partitions",
-        ("python_features", "star_join", "merge_upsert", "warehouse_load"),
+        ("python_features", "star_join", "merge_upsert", "warehouse_load", "clinic_visits"),
         many,
         many_took,
     ),
     Problem(
         "missed-broadcast",
         "no side of a join may be broadcast",
-        ("components", "star_join", "tpch_joins", "merge_upsert", "warehouse_load"),
+        ("components", "star_join", "tpch_joins", "merge_upsert", "warehouse_load", "clinic_visits"),
         missed,
         missed_took,
     ),
     Problem(
         "large-broadcast",
         "a large side is broadcast by a hint",
-        ("star_join", "components", "graph_rank", "tpch_joins", "warehouse_load"),
+        ("star_join", "components", "graph_rank", "tpch_joins", "warehouse_load", "clinic_visits"),
         large_broadcast,
         large_broadcast_took,
     ),

@@ -96,6 +96,7 @@ FULL_MB = {
     "compaction": 20.0,
     "merge_upsert": 10.0,
     "web_sessions": 8.0,
+    "ad_auctions": 12.0,
 }
 
 
@@ -131,21 +132,21 @@ PROBLEMS = [
     Problem(
         "straggler-task",
         "one task calculates longer over no more data",
-        ("feature_table", "kmeans", "rdd_words", "cube_report", "log_text", "basket_pairs"),
+        ("feature_table", "kmeans", "rdd_words", "cube_report", "log_text", "basket_pairs", "film_ratings"),
         straggler,
         straggler_took,
     ),
     Problem(
         "task-failures",
         "tasks meet a bad record at their first attempt",
-        ("python_features", "star_join", "rdd_pipeline", "log_text", "tpch_joins", "bank_ledger"),
+        ("python_features", "star_join", "rdd_pipeline", "log_text", "tpch_joins", "bank_ledger", "parcel_routes"),
         failures,
         failures_took,
     ),
     Problem(
         "job-failure",
         "a task meets a bad record at every attempt, the driver refuses a large result, or the local disk is full",
-        ("window_sessions", "rdd_words", "compaction", "cube_report", "merge_upsert", "web_sessions"),
+        ("window_sessions", "rdd_words", "compaction", "cube_report", "merge_upsert", "web_sessions", "ad_auctions"),
         job_failure,
         job_failure_took,
         # Where it is a task that fails, the failing task is a label as well.

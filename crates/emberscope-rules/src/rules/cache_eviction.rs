@@ -2,11 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use emberscope_run::{
-    Executor, NULL, RddId, RddInfo, RddStorage, StageAttempt, StageKey, TaskColumn, TaskStatus, Unit,
-};
+use emberscope_run::{NULL, RddId, RddInfo, RddStorage, StageAttempt, StageKey, TaskColumn, TaskStatus, Unit};
 
-use crate::failures;
 use crate::finding::{Advice, Evidence, Finding, Savings, Subject};
 use crate::naming;
 use crate::plan::{self, Cost, SqlStages};
@@ -47,13 +44,8 @@ fn check(ctx: &Context<'_>) -> Outcome {
     if used.is_empty() {
         return Outcome::Clear;
     }
-    let went =
-        |executor: &Executor| executor.removed_at.is_some() && !failures::went_at_the_end(ctx.run, executor.removed_at);
-    let executors_went = ctx.run.worker_executors().any(went);
-    let measured: Vec<_> = used
-        .into_iter()
-        .filter_map(|(rdd, uses)| lost(rdd, &uses, executors_went).map(|lost| (rdd, uses, lost)))
-        .collect();
+    let measured: Vec<_> =
+        used.into_iter().filter_map(|(rdd, uses)| lost(rdd, &uses).map(|lost| (rdd, uses, lost))).collect();
     if measured.is_empty() {
         return Outcome::missing(
             "block updates (spark.eventLog.logBlockUpdates.enabled; since Spark 1.6 stage infos do not count cached partitions)",
@@ -119,9 +111,9 @@ struct Lost {
     confidence: f64,
 }
 
-/// What was computed again of an RDD for want of room; `None` when the log does not tell. What went with its executor is that
-/// executor's loss.
-fn lost(rdd: &RddStorage, uses: &[Use<'_>], executors_went: bool) -> Option<Lost> {
+/// What was computed again of an RDD for want of room; `None` when the log does not tell. What was stored again without having been
+/// dropped went with its executor, or with the attempt of a task that failed after it.
+fn lost(rdd: &RddStorage, uses: &[Use<'_>]) -> Option<Lost> {
     let later = uses.len().saturating_sub(1) as f64;
     if let Some(updates) = rdd.updates {
         // Blocks of one RDD never make room for each other: what does not fit is computed at each use.
@@ -129,7 +121,7 @@ fn lost(rdd: &RddStorage, uses: &[Use<'_>], executors_went: bool) -> Option<Lost
             updates.stored_in_memory.saturating_add(updates.stored_on_disk).saturating_sub(updates.stored_again);
         let stored = stored.max(rdd.cached_partitions_max);
         let never = if rdd.use_disk { 0 } else { rdd.partitions.saturating_sub(stored) };
-        let again = if executors_went { updates.stored_again.min(updates.dropped) } else { updates.stored_again };
+        let again = updates.stored_again.min(updates.dropped);
         let partitions = again as f64 + never as f64 * later;
         return Some(Lost { partitions, how: "block updates", confidence: 0.85 });
     }
@@ -319,15 +311,10 @@ mod tests {
     }
 
     #[test]
-    fn blocks_that_went_with_their_executor_were_not_evicted() {
+    fn blocks_that_were_stored_again_and_never_dropped_were_not_evicted() {
+        // They went with an executor, or the task that had stored them failed and was tried again.
         let without_drops = BlockUpdateCounts { dropped: 0, ..stored_again(6) };
-        assert_eq!(check(&RULE, &cached(Some(without_drops), 10)).len(), 1);
-        let lost = cached(Some(without_drops), 10).with(|run| {
-            let executor = run.executors.get_mut(&emberscope_run::ExecutorId::from("1")).unwrap();
-            executor.removed_at = Some(emberscope_run::Timestamp(crate::testing::START + 1_000));
-            executor.removed_reason = Some("Command exited with code 137".to_owned());
-        });
-        assert_eq!(check(&RULE, &lost), []);
+        assert_eq!(check(&RULE, &cached(Some(without_drops), 10)), []);
     }
 
     #[test]

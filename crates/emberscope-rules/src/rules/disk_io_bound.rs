@@ -17,7 +17,7 @@ pub(super) static RULE: Rule = Rule {
     summary: "Tasks were off the CPU while they moved bytes to or from files, and for no other reason that the log names.",
     documentation: include_str!("disk_io_bound.md"),
     thresholds: &[WAIT_RATIO, WRITE_RATIO, ELSEWHERE, HAD_CPU, FLOOR, HALF_A_SECOND],
-    explained_by: &[Problem::MemorySpill, Problem::SchedulerDelay],
+    explained_by: &[Problem::MemorySpill, Problem::SchedulerDelay, Problem::SmallFiles],
     check,
 };
 

@@ -295,9 +295,9 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_that_keeps_just_over_three_tenths_is_left_alone() {
-        assert_eq!(check(&RULE, &scan("parquet", "", "", 600_001)), []);
-        assert_eq!(check(&RULE, &scan("parquet", "", "", 600_000)).len(), 1);
+    fn a_filter_that_keeps_just_over_four_tenths_is_left_alone() {
+        assert_eq!(check(&RULE, &scan("parquet", "", "", 800_001)), []);
+        assert_eq!(check(&RULE, &scan("parquet", "", "", 800_000)).len(), 1);
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub(super) static RULE: Rule = Rule {
 
 const GC_RATIO: Threshold = Threshold {
     name: "gc_ratio",
-    value: 0.07,
+    value: 0.05,
     unit: Unit::Ratio,
     reason: "garbage collection over run time; Spark's own executors page marks an executor red from 10 % of its \
              task time. Set on the training families of datasets/lab (`emberscope calibrate`)",
@@ -280,9 +280,10 @@ mod tests {
     }
 
     #[test]
-    fn just_under_seven_percent_is_clear() {
-        assert_eq!(check(&RULE, &collecting(699, 6_000)), []);
-        assert_eq!(check(&RULE, &collecting(700, 6_000)).len(), 1);
+    fn just_under_six_percent_is_below_the_floor() {
+        // 3 % are taken to be as they should be; the other 3 % are the floor.
+        assert_eq!(check(&RULE, &collecting(599, 6_000)), []);
+        assert_eq!(check(&RULE, &collecting(601, 6_000)).len(), 1);
     }
 
     #[test]

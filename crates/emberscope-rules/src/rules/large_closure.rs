@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn deserializing_without_using_the_cpu_is_waiting() {
-        assert_eq!(check(&RULE, &closure(200, 50)), []);
+        assert_eq!(check(&RULE, &closure(200, 49)), []);
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub(super) static RULE: Rule = Rule {
     summary: "Tasks spend their time handing rows to Python workers and waiting for them.",
     documentation: include_str!("python_udf_overhead.md"),
     thresholds: &[ROWS_SHARE, ARROW_SHARE, RDD_SHARE, START_MS, FLOOR, RDD_FLOOR],
-    explained_by: &[],
+    explained_by: &[Problem::CpuContention],
     check,
 };
 

@@ -211,9 +211,9 @@ mod tests {
     }
 
     #[test]
-    fn just_under_five_percent_is_clear() {
-        assert_eq!(check(&RULE, &waiting(499, 1 << 20)), []);
-        assert_eq!(check(&RULE, &waiting(500, 1 << 20)).len(), 1);
+    fn just_under_four_percent_is_clear() {
+        assert_eq!(check(&RULE, &waiting(399, 1 << 20)), []);
+        assert_eq!(check(&RULE, &waiting(400, 1 << 20)).len(), 1);
     }
 
     #[test]

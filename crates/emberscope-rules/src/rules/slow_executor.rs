@@ -41,17 +41,17 @@ const MIN_TASKS: Threshold = Threshold {
 };
 const FEW_TASKS: Threshold = Threshold {
     name: "few_tasks",
-    value: 3.0,
+    value: 2.0,
     unit: Unit::Count,
-    reason: "so few tasks are enough where every one of them was far slower: an executor that stands still gets few. Set on the \
-             training families of datasets/lab (`emberscope calibrate`)",
+    reason: "so few tasks are enough where every one of them was far slower: an executor that stands still gets few. Set by \
+             judgement on runs of datasets/lab",
 };
 const FEW_FACTOR: Threshold = Threshold {
     name: "few_factor",
     value: 3.0,
     unit: Unit::Ratio,
-    reason: "least of their durations over the others' medians; medians below the least duration count as that. Set by judgement on \
-             runs of datasets/lab",
+    reason: "least of their durations over the others' medians, where medians below the least duration count as that; and the product \
+             of all is at least that of three such tasks. Set by judgement on runs of datasets/lab",
 };
 const MIN_TASK: Threshold = Threshold {
     name: "min_task_ms",
@@ -234,8 +234,10 @@ fn factor(ctx: &Context<'_>, compared: &Compared) -> Option<(f64, usize)> {
     }
     let count = compared.strictly.len();
     let least = compared.strictly.iter().copied().reduce(f64::min)? / bytes;
-    let each = ctx.reaches(count as f64, &FEW_TASKS) && ctx.reaches(least, &FEW_FACTOR);
-    each.then(|| Some((tasks::median(compared.strictly.iter().copied())? / bytes, count)))?
+    let product: f64 = compared.strictly.iter().map(|ratio| ratio / bytes).product();
+    let enough = ctx.reaches(count as f64, &FEW_TASKS) && product >= ctx.threshold(&FEW_FACTOR).powi(3);
+    (enough && ctx.reaches(least, &FEW_FACTOR))
+        .then(|| Some((tasks::median(compared.strictly.iter().copied())? / bytes, count)))?
 }
 
 fn is_slow(ctx: &Context<'_>, compared: &Compared) -> bool {
@@ -428,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn an_executor_with_three_tasks_each_of_which_took_five_times_as_long_is_slow_and_with_two_is_not() {
+    fn a_few_tasks_are_enough_where_each_took_far_longer() {
         let with = |slow: &[u64]| {
             let mut builder = run().executor("1", 1).executor("2", 1);
             // Its first task, by which nobody judges it.
@@ -450,7 +452,9 @@ mod tests {
         let findings = with(&[1_000, 1_000, 1_000]);
         assert_eq!(findings.len(), 1);
         assert_eq!(findings[0].subject.executor_id.as_deref(), Some("2"));
+        // Five times twice is less than three times thrice; six times twice is more.
         assert_eq!(with(&[1_000, 1_000]), []);
+        assert_eq!(with(&[1_200, 1_200]).len(), 1);
         assert_eq!(with(&[1_000, 1_000, 590]), []);
     }
 

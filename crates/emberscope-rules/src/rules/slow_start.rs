@@ -14,7 +14,7 @@ pub(super) static RULE: Rule = Rule {
     summary: "The run waited for executors: for the first, or for the others while tasks were pending.",
     documentation: include_str!("slow_start.md"),
     thresholds: &[USUAL, USUAL_PROCESS, DRIVER_STARTS, FLOOR],
-    explained_by: &[Problem::ExecutorChurn],
+    explained_by: &[Problem::ExecutorChurn, Problem::SlowExecutor],
     check,
 };
 

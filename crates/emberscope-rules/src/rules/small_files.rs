@@ -403,8 +403,8 @@ mod tests {
     }
 
     #[test]
-    fn just_under_a_hundred_files_and_files_of_sixteen_megabytes_are_left_alone() {
-        assert_eq!(check(&RULE, &scan(99)), []);
+    fn just_under_eighty_files_and_files_of_sixteen_megabytes_are_left_alone() {
+        assert_eq!(check(&RULE, &scan(79)), []);
         let mut large = scan(256);
         let plan = large.run.sql_executions.get_mut(&SqlExecutionId(0)).unwrap().plan.as_mut().unwrap();
         plan.metrics[1].value = Some(256 * 16_777_216);

@@ -371,7 +371,7 @@ mod tests {
         assert_eq!(check(&RULE, &slow_last(2_999, 10_000_000)), []);
         let short = run().executor("1", 2).stage(0, |stage| {
             for partition in 0..32 {
-                let ms = if partition == 30 { 2_090 } else { 100 };
+                let ms = if partition == 30 { 1_590 } else { 100 };
                 stage.task(partition).duration_ms(ms).metrics(ms, 90, 0).shuffle_read(10_000_000, 1_000);
             }
         });

@@ -233,8 +233,8 @@ mod tests {
     }
 
     #[test]
-    fn ninety_nine_tasks_or_a_quarter_of_overhead_are_clear() {
-        assert_eq!(check(&RULE, &small(99, 30)), []);
+    fn sixty_nine_tasks_or_a_quarter_of_overhead_are_clear() {
+        assert_eq!(check(&RULE, &small(69, 30)), []);
         // 12 of 60 ms: 12 / 48 = 0.25 of the run time.
         assert_eq!(check(&RULE, &small(1_000, 12)), []);
     }
