@@ -154,7 +154,7 @@ UDF_KNOBS: dict[str, Knobs] = {
     "python_features": {"rows": 2_000_000},
     "log_text": {"lines": 900_000},
     "energy_rollup": {"rows": 1_200_000},
-    "flight_delays": {"rows": 1_200_000},
+    "flight_delays": {"rows": 1_000_000},
 }
 # Families that always have some rows that go another way.
 UDF_MIXED = ("log_text", "energy_rollup", "flight_delays")

@@ -52,7 +52,7 @@ const HAD_CPU: Threshold = Threshold {
 };
 const FLOOR: Threshold = Threshold {
     name: "floor_share",
-    value: 0.07,
+    value: 0.08,
     unit: Unit::Ratio,
     reason: "share of the run's wall-clock time spent waiting; higher than others, as the log shows the cause only \
              by exclusion. Set on the training families of datasets/lab (`emberscope calibrate`)",

@@ -36,15 +36,14 @@ const KEPT_RATIO: Threshold = Threshold {
     value: 0.03,
     unit: Unit::Ratio,
     reason: "garbage collection over run time that remains when the memory is right, and is not counted as saved. \
-             Set by judgement, not contradicted by the training families of datasets/lab (`emberscope calibrate`)",
+             Set by judgement",
 };
 const FLOOR: Threshold = Threshold {
     name: "floor_share",
     value: 0.03,
     unit: Unit::Ratio,
     reason: "share of the run's wall-clock time that tasks stood still beyond what remains anyway; below it \
-             nobody gains by mending. Set by judgement, not contradicted by the training families of datasets/lab \
-             (`emberscope calibrate`)",
+             nobody gains by mending. Set by judgement",
 };
 const LEAST: Threshold = Threshold {
     name: "floor_ms",

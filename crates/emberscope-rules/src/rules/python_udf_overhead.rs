@@ -63,7 +63,7 @@ const RDD_FLOOR: Threshold = Threshold {
 };
 const FLOOR: Threshold = Threshold {
     name: "floor_share",
-    value: 0.03,
+    value: 0.01,
     unit: Unit::Ratio,
     reason: "share of the run's wall-clock time spent in Python; below it nobody gains by rewriting a function. Set on \
              the training families of datasets/lab (`emberscope calibrate`)",

@@ -32,14 +32,14 @@ const LATE_SHARE: Threshold = Threshold {
     value: 0.5,
     unit: Unit::Ratio,
     reason: "share of those batches that fell behind; a query that catches up between bursts does not lag. Set by \
-             judgement, not contradicted by the training families of datasets/lab (`emberscope calibrate`)",
+             judgement",
 };
 const RATE_FACTOR: Threshold = Threshold {
     name: "rate_factor",
     value: 1.1,
     unit: Unit::Ratio,
     reason: "rows arriving over rows processed in a second; 10 % are noise of the clocks of short batches. Set by \
-             judgement, which no labelled run of datasets/lab decides (`emberscope calibrate`)",
+             judgement",
 };
 const GROWTH: Threshold = Threshold {
     name: "growth_factor",

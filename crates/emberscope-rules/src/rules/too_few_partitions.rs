@@ -34,8 +34,8 @@ const MIN_BYTES: Threshold = Threshold {
     value: 8_388_608.0,
     unit: Unit::Bytes,
     reason: "bytes that a task takes in from which its data can be divided; the single partition of a global \
-             aggregate or a limit is far smaller. Set by judgement, not contradicted by the training families of \
-             datasets/lab (`emberscope calibrate`)",
+             aggregate or a limit is far smaller. Set by judgement, which no labelled run of datasets/lab decides \
+             (`emberscope calibrate`)",
 };
 const MIN_RECORDS: Threshold = Threshold {
     name: "min_partition_records",
@@ -49,8 +49,8 @@ const MIN_TASK_WITHOUT_BYTES: Threshold = Threshold {
     value: 20_000.0,
     unit: Unit::Ms,
     reason: "mean task duration from which tasks that take in few or no bytes (ranges, generated or parsed data) \
-             are judged by time alone. Set by judgement, not contradicted by the training families of \
-             datasets/lab (`emberscope calibrate`)",
+             are judged by time alone. Set by judgement, which no labelled run of datasets/lab decides \
+             (`emberscope calibrate`)",
 };
 const FLOOR: Threshold = Threshold {
     name: "floor_share",
