@@ -43,6 +43,7 @@ clippy: packages
 	@$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
 
 python: build $(VENV)/ready
+	@$(BUILD) --workspace --examples
 	@$(VENV)/bin/ruff check --quiet datasets benches tests/python
 	@EMBERSCOPE_BIN=$(abspath $(BIN)) $(VENV)/bin/python -m pytest -q tests/python
 

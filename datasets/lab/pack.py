@@ -1,8 +1,8 @@
 """Keep event logs small: `python -m datasets.lab.pack` packs those that are not yet, and corrects their records.
 
-Spark ends a zstd block after every event and compresses at level 1, which takes about four times the room that the same
-bytes take in one frame. What is in the log stays byte for byte; a log whose last frame is cut stays as it is, so that it
-is cut still.
+Spark ends a zstd block after every event and compresses at level 1, which takes about four times the room that the
+same bytes take in one frame. What is in the log stays byte for byte; a log whose last frame is cut stays as it is, so
+that it is cut still.
 """
 
 import hashlib

@@ -37,7 +37,7 @@ FEW_KNOBS: dict[str, dict[int, Knobs]] = {
         3: {"rows": 800_000},
         4: {"rows": 1_400_000, "existing": 900_000},
     },
-    "clinic_visits": {1: {"rows": 500_000}, 2: {}, 3: {"rows": 1_000_000}, 4: {"rows": 1_600_000}},
+    "clinic_visits": {1: {"rows": 500_000}, 2: {}, 3: {"rows": 600_000}, 4: {"rows": 1_100_000}},
 }
 FEW_CONF: dict[int, Conf] = {1: ONE_REDUCER, 2: ONE_REDUCER, 3: ONE_REDUCER | ONE_READER, 4: ONE_REDUCER | ONE_READER}
 LONE_MS = 300

@@ -148,7 +148,7 @@ def run(job: Any) -> None:
 WORKLOAD = Workload(
     name="ad_auctions",
     about="bids, impressions and clicks grouped by auction, campaign and user (DataFrame, windows, collected lists)",
-    knobs=HEALTHY | {"rows": 540_000, "hot_share": 0.0, "files": 8},
+    knobs=HEALTHY | {"rows": 500_000, "hot_share": 0.0, "files": 8},
     data_knobs=("rows", "hot_share", "files"),
     make_data=make_data,
     run=run,

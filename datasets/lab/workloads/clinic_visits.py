@@ -28,7 +28,7 @@ MARKS = {"hint": "/*+ BROADCAST(p) */", "shuffle": "/*+ MERGE(p) */", "auto": ""
 ARRIVALS = """
     SELECT clinic_id, count(*) AS visits, count_if(minutes > 100) AS long_ones, max(note) AS last_note,
         approx_count_distinct(patient_id) AS patients, min(began) AS opened, max(began) AS closed
-    FROM visits GROUP BY clinic_id ORDER BY clinic_id"""
+    FROM visits GROUP BY clinic_id"""
 FACT = """
     CREATE TABLE fact_visits (visit_id BIGINT, patient_id BIGINT, clinic_id BIGINT, chapter STRING, severity BIGINT,
         began TIMESTAMP, minutes BIGINT, billed DOUBLE, note STRING)
@@ -56,7 +56,7 @@ COHORTS = """
     SELECT {mark} p.town, count(*) AS visits, sum(f.billed) AS billed, percentile_approx(f.billed, array(0.5, 0.9)),
         avg(months_between(f.began, p.born) / 12) AS age, approx_count_distinct(f.patient_id) AS patients
     FROM fact_visits f JOIN patients p ON f.patient_id = p.patient_id
-    GROUP BY p.town ORDER BY p.town"""
+    GROUP BY p.town"""
 PAYERS = """
     SELECT {mark} p.insurer, f.chapter, date_trunc('MONTH', f.began) AS month, count(*) AS visits,
         sum(f.billed) AS billed, max(f.billed) AS dearest, avg(f.minutes) AS minutes
@@ -64,7 +64,7 @@ PAYERS = """
     GROUP BY p.insurer, f.chapter, date_trunc('MONTH', f.began)"""
 QUARTERS = """
     SELECT {by}, count(*) AS visits, sum(paid) AS paid, max(code) AS last_code, percentile_approx(paid, 0.5) AS usual
-    FROM archive WHERE {recent} GROUP BY {by} ORDER BY {by}"""
+    FROM archive WHERE {recent} GROUP BY {by}"""
 
 
 def make_data(folder: Path, seed: int, knobs: Knobs) -> None:

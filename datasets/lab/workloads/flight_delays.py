@@ -60,8 +60,7 @@ def make_data(folder: Path, seed: int, knobs: Knobs) -> None:
         }
     )
     regional = tail < max(1, round(aircraft * knobs["udf_share"]))
-    files = max(1, round(knobs["files"] * knobs["udf_share"]))
-    write(flights.filter(pa.array(regional)), folder / "flights" / "kind=regional", files)
+    write(flights.filter(pa.array(regional)), folder / "flights" / "kind=regional", knobs["files"])
     write(flights.filter(pa.array(~regional)), folder / "flights" / "kind=main", knobs["files"])
     random, numbers = random_of(seed, "airports"), np.arange(AIRPORTS)
     airports = {

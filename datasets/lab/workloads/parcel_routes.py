@@ -16,13 +16,8 @@ from datasets.lab.workloads._tables import random_of, write_text
 from datasets.lab.workloads._troubles import HEALTHY, carry_along, collect_rows, driver_work, is_troubled, troubled
 
 DEPOTS = 96
-ZONES = 24
-SERVICES = 3
-FEWEST_STOPS = 3
-MOST_STOPS = 5
 READERS = 8
 PARTS = 6
-SLOWEST = 25
 FIRST_SECOND = 1_756_684_800  # 2025-09-01 UTC
 DAYS = 14
 
@@ -34,7 +29,7 @@ Leg = tuple[int, int, int]
 def make_data(folder: Path, seed: int, knobs: Knobs) -> None:
     """Write scans in the order of time, what was promised for each parcel, and where the depots are."""
     random, parcels = random_of(seed, "scans"), knobs["parcels"]
-    stops = random.integers(FEWEST_STOPS, MOST_STOPS + 1, parcels)
+    stops = random.integers(3, 6, parcels)
     parcel = np.repeat(np.arange(parcels), stops)
     rides = random.integers(3_600, 40_000, len(parcel))
     first = np.cumsum(stops) - stops
@@ -49,7 +44,7 @@ def make_data(folder: Path, seed: int, knobs: Knobs) -> None:
     write_text(_lines(*scans), folder / "scans", knobs["files"])
     random = random_of(seed, "promises")
     promised = second[first] + random.integers(20_000, 140_000, parcels)
-    zone, service = random.integers(0, ZONES, parcels), random.integers(0, SERVICES, parcels)
+    zone, service = random.integers(0, 24, parcels), random.integers(0, 3, parcels)
     write_text(_lines(_codes("P", 40_000_000 + np.arange(parcels)), zone, service, promised), folder / "promises", 4)
     places = random_of(seed, "depots").integers(0, 900, (2, DEPOTS))
     write_text(_lines(_codes("D", np.arange(DEPOTS)), *places), folder / "depots", 1)
@@ -111,7 +106,7 @@ def run(job: Any) -> None:
         lines = context.textFile(job.path("depots"), 1).map(lambda line: tuple(map(int, line[1:].split("|"))))
         places = context.broadcast({depot: (x, y) for depot, x, y in lines.collect()})
         corridors = routes.flatMap(legs).reduceByKey(together, PARTS)
-        slowest = corridors.takeOrdered(SLOWEST, key=lambda ride: (-slowness(places.value, ride), ride[0]))
+        slowest = corridors.takeOrdered(25, key=lambda ride: (-slowness(places.value, ride), ride[0]))
         job.note("slowest", slowest[0][0])
     with job.step("promises"):
         promises = context.textFile(job.path("promises"), 4).map(_promise)
@@ -157,7 +152,7 @@ def _scans(job: Any) -> RDD:
 WORKLOAD = Workload(
     name="parcel_routes",
     about="scans grouped to routes, legs reduced, joined with promises, sorted within depots and saved (PySpark RDD)",
-    knobs=HEALTHY | {"parcels": 75_000, "files": 8},
+    knobs=HEALTHY | {"parcels": 54_000, "files": 8},
     data_knobs=("parcels", "files"),
     make_data=make_data,
     run=run,

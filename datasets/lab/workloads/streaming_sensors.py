@@ -17,10 +17,10 @@ from datasets.lab.workloads._streams import FILES_A_BATCH, run_until_all_came
 from datasets.lab.workloads._tables import random_of, write_text
 from datasets.lab.workloads._troubles import HEALTHY, collect_rows, driver_work
 
-MACHINES = 16
+MACHINES = 8
 WINDOW_S = 4
 # Before more comes, so many seconds are calm.
-CALM_SECONDS = 8
+CALM_SECONDS = 9
 FIRST_MICROSECOND = 1_759_276_800_000_000  # 2025-10-01 UTC
 READING = "microsecond BIGINT, machine INT, swing DOUBLE"
 LOUD = 0.5
@@ -53,10 +53,10 @@ def timed(readings: DataFrame) -> DataFrame:
 
 def spectrum(readings: DataFrame, harmonics: int) -> DataFrame:
     """Give, by window, machine and harmonic, how far the readings swing with it."""
-    each = readings.withColumn("harmonic", F.explode(F.sequence(F.lit(1), F.lit(harmonics))))
+    each = readings.withColumn("window", F.window("at", f"{WINDOW_S} seconds"))
+    each = each.withColumn("harmonic", F.explode(F.sequence(F.lit(1), F.lit(harmonics))))
     angle = F.col("part") * F.col("harmonic") * (2 * math.pi)
-    by = each.groupBy(F.window("at", f"{WINDOW_S} seconds"), "machine", "harmonic")
-    sums = by.agg(
+    sums = each.groupBy("window", "machine", "harmonic").agg(
         F.sum(F.col("swing") * F.cos(angle)).alias("real"),
         F.sum(F.col("swing") * F.sin(angle)).alias("imaginary"),
         F.count("*").alias("readings"),

@@ -1,0 +1,126 @@
+//! Path lengths of rows.
+
+use ndarray::Array1;
+use rayon::prelude::*;
+
+use super::grow::right;
+use super::{At, IsolationForest, IsolationTree, mean_search_length};
+
+/// Rows that go through a tree together: they fit into the first cache with it.
+const BLOCK: usize = 64;
+
+/// The mean path length of each row over all trees; the table lies row by row.
+pub(super) fn mean_path_lengths(forest: &IsolationForest, values: &[f64]) -> Array1<f64> {
+    let features = forest.features;
+    let flat: Option<Vec<FlatTree>> = forest.trees.iter().map(FlatTree::of).collect();
+    let mut lengths = vec![0.0; values.len() / features];
+    let blocks = lengths.par_chunks_mut(BLOCK).zip(values.par_chunks(BLOCK * features));
+    blocks.for_each(|(lengths, rows)| match &flat {
+        Some(trees) if !rows.iter().any(|value| value.is_nan()) => {
+            trees.iter().for_each(|tree| tree.add_lengths(rows, features, lengths));
+        }
+        _ => {
+            for (length, row) in lengths.iter_mut().zip(rows.chunks_exact(features)) {
+                *length = forest.trees.iter().map(|tree| path_length(tree, row)).sum();
+            }
+        }
+    });
+    let trees = forest.trees.len() as f64;
+    Array1::from(lengths) / trees
+}
+
+/// The score of each row by the trees that were not grown on it; by all where there is no other.
+pub(super) fn left_out(forest: &IsolationForest, values: &[f64], grown_on: &[Vec<u32>]) -> Vec<f64> {
+    let unit = forest.unit();
+    values
+        .par_chunks_exact(forest.features)
+        .enumerate()
+        .map(|(row, values)| {
+            let unknown = |sample: &Vec<u32>| sample.binary_search(&(row as u32)).is_err();
+            let trees = forest.trees.iter().zip(grown_on).filter(|(_, sample)| unknown(sample));
+            let (sum, count) =
+                trees.fold((0.0, 0u32), |(sum, count), (tree, _)| (sum + path_length(tree, values), count + 1));
+            let mean = if count > 0 {
+                sum / f64::from(count)
+            } else {
+                forest.trees.iter().map(|tree| path_length(tree, values)).sum::<f64>() / forest.trees.len() as f64
+            };
+            (-mean / unit).exp2()
+        })
+        .collect()
+}
+
+/// The path length of a row: where a value is missing, the mean of both sides by the rows that went there.
+pub(super) fn path_length(tree: &IsolationTree, row: &[f64]) -> f64 {
+    let mut sum = 0.0;
+    let mut open = vec![(0usize, 0u32, 1.0)];
+    while let Some((at, depth, share)) = open.pop() {
+        let Some(node) = tree.nodes.get(at) else { continue };
+        let Some(split) = &node.split else {
+            sum += share * (f64::from(depth) + mean_search_length(u64::from(node.rows)));
+            continue;
+        };
+        let left = split.left as usize;
+        match right(&split.at, |feature| row.get(feature as usize).copied().unwrap_or(f64::NAN)) {
+            Some(right) => open.push((left + usize::from(right), depth + 1, share)),
+            None => {
+                for child in [left, left + 1] {
+                    let rows = tree.nodes.get(child).map_or(0, |child| child.rows);
+                    open.push((child, depth + 1, share * f64::from(rows) / f64::from(node.rows.max(1))));
+                }
+            }
+        }
+    }
+    sum
+}
+
+/// A tree of splits on one feature each, as it is gone through most quickly: a leaf leads to itself, so that all rows take equally
+/// many steps.
+struct FlatTree {
+    nodes: Vec<FlatNode>,
+    /// Path length that ends at each node.
+    lengths: Vec<f64>,
+    height: u32,
+}
+
+#[derive(Clone, Copy)]
+struct FlatNode {
+    threshold: f64,
+    feature: u32,
+    left: u32,
+}
+
+impl FlatTree {
+    /// `None` where a split is slanted.
+    fn of(tree: &IsolationTree) -> Option<Self> {
+        let mut nodes = Vec::with_capacity(tree.nodes.len());
+        let mut lengths = Vec::with_capacity(tree.nodes.len());
+        let mut height = 0;
+        for ((at, node), depth) in tree.nodes.iter().enumerate().zip(tree.depths()) {
+            height = height.max(depth);
+            lengths.push(f64::from(depth) + mean_search_length(u64::from(node.rows)));
+            nodes.push(match &node.split {
+                None => FlatNode { threshold: f64::INFINITY, feature: 0, left: at as u32 },
+                Some(split) => {
+                    let At::Axis { feature, threshold } = split.at else { return None };
+                    FlatNode { threshold, feature, left: split.left }
+                }
+            });
+        }
+        Some(Self { nodes, lengths, height })
+    }
+
+    /// Adds the path length of each row; at most [`BLOCK`] rows, none with a missing value.
+    fn add_lengths(&self, rows: &[f64], features: usize, lengths: &mut [f64]) {
+        let mut at = [0u32; BLOCK];
+        for _ in 0..self.height {
+            for (at, row) in at.iter_mut().zip(rows.chunks_exact(features)) {
+                let FlatNode { threshold, feature, left } = self.nodes[*at as usize];
+                *at = left + u32::from(row[feature as usize] > threshold);
+            }
+        }
+        for (length, at) in lengths.iter_mut().zip(at) {
+            *length += self.lengths[at as usize];
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! Checks of tables, and their rows as slices.
+
+use std::borrow::Cow;
+
+use ndarray::{ArrayBase, ArrayView2, Data, Ix2};
+
+use crate::LearnError;
+
+/// Refuses empty tables and infinite values.
+pub(crate) fn check(table: ArrayView2<'_, f64>) -> Result<(), LearnError> {
+    let (rows, columns) = table.dim();
+    if rows == 0 || columns == 0 {
+        return Err(LearnError::Empty { rows, columns });
+    }
+    match table.indexed_iter().find(|(_, value)| value.is_infinite()) {
+        Some(((row, column), _)) => Err(LearnError::Infinite { row, column }),
+        None => Ok(()),
+    }
+}
+
+/// Refuses tables that are not of a model's features, and infinite values.
+pub(crate) fn check_for(table: ArrayView2<'_, f64>, features: usize) -> Result<(), LearnError> {
+    if table.ncols() != features {
+        return Err(LearnError::Features { expected: features, found: table.ncols() });
+    }
+    if table.nrows() == 0 { Ok(()) } else { check(table) }
+}
+
+/// All values, row by row: borrowed where they lie like that.
+pub(crate) fn row_major<D: Data<Elem = f64>>(table: &ArrayBase<D, Ix2>) -> Cow<'_, [f64]> {
+    match table.as_slice() {
+        Some(values) => Cow::Borrowed(values),
+        None => Cow::Owned(table.iter().copied().collect()),
+    }
+}
