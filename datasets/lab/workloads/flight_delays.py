@@ -198,7 +198,7 @@ def run(job: Any) -> None:
 WORKLOAD = Workload(
     name="flight_delays",
     about="flights with weather and airports, aircraft followed by windows, ranked routes (SQL/DataFrame, ETL)",
-    knobs=HEALTHY | {"rows": 560_000, "files": 8, "udf": "none", "udf_share": 0.25},
+    knobs=HEALTHY | {"rows": 420_000, "files": 8, "udf": "none", "udf_share": 0.25},
     data_knobs=("rows", "files", "udf_share"),
     make_data=make_data,
     run=run,
