@@ -8,6 +8,7 @@ that it is cut still.
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import zstandard
 
@@ -27,6 +28,18 @@ def packed(data: bytes) -> bytes:
     return zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compress(bytes(events))
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(content)
+    partial.replace(path)
+
+
+def as_record(record: dict[str, Any]) -> bytes:
+    """Give a record as it is written."""
+    return (json.dumps(record, indent=1, sort_keys=True) + "\n").encode()
+
+
 def pack(log: Path, record: Path) -> int:
     """Pack a log and correct its record, each whole or not at all; says how many bytes are gained."""
     before = log.read_bytes()
@@ -37,10 +50,8 @@ def pack(log: Path, record: Path) -> int:
     if known["log_sha256"] != hashlib.sha256(before).hexdigest():
         raise SystemExit(f"{log} is not the log of {record}")
     known |= {"log_bytes": len(after), "log_sha256": hashlib.sha256(after).hexdigest()}
-    for path, content in ((log, after), (record, (json.dumps(known, indent=1, sort_keys=True) + "\n").encode())):
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_bytes(content)
-        partial.replace(path)
+    write_whole(log, after)
+    write_whole(record, as_record(known))
     return len(before) - len(after)
 
 

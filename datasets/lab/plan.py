@@ -32,6 +32,10 @@ SEEN_SECOND_FAMILIES = (
 WITHOUT_ADAPTIVE_EVERY = 4
 # Strengths of each problem in the first family of each kind that it can be brought about in.
 STRENGTHS_OF = {"training": (1, 2, 3, 4), "seen": (2, 3, 4), "second": (2, 3, 4), "judged": (2, 3, 4)}
+# Strengths of problems in the other families: those at which a rule has something to decide.
+ELSEWHERE_STRENGTHS = (2, 3)
+# Kinds of families that are not judged on.
+KINDS_SEEN = ("training", "seen", "second")
 # What is added to the seeds of each kind: none has those of another.
 SEEDS_FROM = {"training": 0, "seen": 100, "second": 200, "judged": 300}
 # Clusters of a family's healthy runs, by seed.
@@ -154,6 +158,20 @@ def _injected_in_rounds(kind: str) -> list[Spec]:
     return [spec for found in rounds for spec in found]
 
 
+def _elsewhere() -> list[Spec]:
+    """Give runs with one problem in all other families that are not judged on, each in one strength, in turn."""
+    places = [
+        (problem, family)
+        for problem in PROBLEMS.values()
+        for kind in KINDS_SEEN
+        for family in [family for family in problem.families if _kind(family) == kind][1:]
+    ]
+    return [
+        _injected_one(problem, family, ELSEWHERE_STRENGTHS[at % len(ELSEWHERE_STRENGTHS)], at)
+        for at, (problem, family) in enumerate(places)
+    ]
+
+
 def _several(pairs: Sequence[tuple[str, str, str]], strengths: Sequence[Sequence[int]]) -> list[Spec]:
     """Give the runs with two problems; the strengths of each pair are dealt out in turn."""
     return [
@@ -198,6 +216,7 @@ PLAN: dict[str, Spec] = {
     for spec in (
         *_training(),
         *_spread("second", SEEN_SECOND_FAMILIES, SECOND_PAIRS),
+        *_elsewhere(),
         *_spread("judged", JUDGED_FAMILIES, JUDGED_PAIRS),
     )
 }

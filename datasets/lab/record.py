@@ -23,7 +23,7 @@ from datasets import eventlog
 from datasets.lab import machine
 from datasets.lab.clusters import ROOT, WORK, Spark, cluster, spark_of
 from datasets.lab.core import CLUSTERS, Conf, Evidence, Injection, Running, Spec, Treatment
-from datasets.lab.pack import packed
+from datasets.lab.pack import as_record, packed, write_whole
 from datasets.lab.plan import PLAN
 from datasets.lab.problems import PROBLEMS
 from datasets.lab.workloads import WORKLOADS
@@ -253,9 +253,7 @@ def write(spec: Spec, result: dict[str, Any]) -> None:
         "machine": {"cores": os.cpu_count(), "kernel": platform.release(), "python": platform.python_version()},
         **result,
     }
-    partial = RECORDS / f".{spec.name}.partial"
-    partial.write_text(json.dumps(whole, indent=1, sort_keys=True) + "\n")
-    partial.replace(RECORDS / f"{spec.name}.json")
+    write_whole(RECORDS / f"{spec.name}.json", as_record(whole))
 
 
 def main() -> None:

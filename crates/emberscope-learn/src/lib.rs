@@ -18,6 +18,7 @@ mod error;
 pub mod isolation_forest;
 mod linfa_traits;
 pub mod metrics;
+mod nodes;
 mod onnx;
 mod random;
 pub mod random_forest;

@@ -5,7 +5,7 @@ use rand::RngExt;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::decision_tree::{DecisionTree, DecisionTreeParams};
+use crate::decision_tree::{DecisionTree, DecisionTreeParams, shares};
 use crate::{LearnError, random, table};
 
 /// How a forest is grown: each tree on as many rows as there are, drawn with putting back.
@@ -53,18 +53,15 @@ impl RandomForestParams {
         if self.trees == 0 {
             return Err(LearnError::Parameter { name: "trees", value: 0.0, range: "1 or more" });
         }
-        for (what, found) in [("groups", groups.len()), ("weights", weights.len())] {
-            if found != count {
-                return Err(LearnError::Length { what, found, rows: count });
-            }
-        }
+        table::check_lengths(count, &[("groups", groups.len()), ("weights", weights.len())])?;
+        self.tree.check(rows, answers, weights)?;
         let mut names: Vec<usize> = groups.to_vec();
         names.sort_unstable();
         names.dedup();
         let group_of: Vec<usize> = groups.iter().map(|group| names.binary_search(group).unwrap_or_default()).collect();
         let per_split =
             self.tree.features_per_split.unwrap_or_else(|| (features as f64).sqrt().round().max(1.0) as usize);
-        let (table, truth) = (rows.view(), answers.to_owned());
+        let (values, truth) = (table::row_major(rows), answers.to_vec());
         let grown: Vec<(DecisionTree, Vec<u32>)> = (0..self.trees)
             .into_par_iter()
             .map(|index| {
@@ -72,10 +69,10 @@ impl RandomForestParams {
                 let (own, drawn) = Self::draw(&mut random, &names, &group_of, weights);
                 let seed = random.random();
                 let tree = DecisionTreeParams { seed, features_per_split: Some(per_split), ..self.tree.clone() };
-                Ok((tree.fit_weighted(&table, &truth, &own)?, drawn))
+                table::check_weights(&own)?;
+                Ok((tree.grow(&values, features, &truth, &own), drawn))
             })
             .collect::<Result<_, LearnError>>()?;
-        let values = crate::table::row_major(rows);
         let left_out = values
             .par_chunks_exact(features)
             .zip(&group_of)
@@ -150,11 +147,7 @@ impl RandomForest {
         for tree in &self.trees {
             sums.iter_mut().zip(tree.importances()).for_each(|(sum, own)| *sum += own);
         }
-        let whole: f64 = sums.iter().sum();
-        if whole > 0.0 {
-            sums.iter_mut().for_each(|sum| *sum /= whole);
-        }
-        sums
+        shares(sums)
     }
 }
 

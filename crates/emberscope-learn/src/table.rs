@@ -33,3 +33,18 @@ pub(crate) fn row_major<D: Data<Elem = f64>>(table: &ArrayBase<D, Ix2>) -> Cow<'
         None => Cow::Owned(table.iter().copied().collect()),
     }
 }
+
+/// Refuses what there is not one of for each row.
+pub(crate) fn check_lengths(rows: usize, columns: &[(&'static str, usize)]) -> Result<(), LearnError> {
+    match columns.iter().find(|(_, found)| *found != rows) {
+        Some(&(what, found)) => Err(LearnError::Length { what, found, rows }),
+        None => Ok(()),
+    }
+}
+
+/// Refuses weights that are negative or no finite numbers, or whose sum is 0 or none.
+pub(crate) fn check_weights(weights: &[f64]) -> Result<(), LearnError> {
+    let whole: f64 = weights.iter().sum();
+    let each = weights.iter().all(|weight| weight.is_finite() && *weight >= 0.0);
+    if each && whole > 0.0 && whole.is_finite() { Ok(()) } else { Err(LearnError::Weights) }
+}

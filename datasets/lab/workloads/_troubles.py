@@ -98,6 +98,18 @@ def collect_rows(job: Any, frame: Any) -> int:
     return len(wide.collect())
 
 
+def collect_besides(job: Any, frame: Any) -> None:
+    """Do the same in a step of its own, where the knob says so."""
+    if job.knobs["collect_rows"]:
+        with job.step("collect"):
+            collect_rows(job, frame)
+
+
+def beset_rdd(job: Any, rdd: Any) -> Any:
+    """Send an RDD through `troubled`, where its knobs are on; else give it as it is."""
+    return rdd.mapPartitionsWithIndex(troubled(job, rdd.getNumPartitions())) if is_troubled(job) else rdd
+
+
 def beset(job: Any, frame: Any) -> Any:
     """Send a frame through `troubled` in Arrow batches, where its knobs are on; else give it as it is."""
     if not is_troubled(job):

@@ -11,7 +11,7 @@ from pyspark import RDD, StorageLevel
 
 from datasets.lab.core import Knobs, Workload
 from datasets.lab.workloads._tables import random_of, write_text
-from datasets.lab.workloads._troubles import HEALTHY, carry_along, collect_rows, driver_work, is_troubled, troubled
+from datasets.lab.workloads._troubles import HEALTHY, beset_rdd, carry_along, collect_rows, driver_work
 
 ACCOUNTS = 40_000
 CIRCLE = 40
@@ -115,9 +115,7 @@ def _transfers(job: Any) -> RDD:
         return source, target, second, cents, kind
 
     lines = job.context.textFile(job.path("transfers"), PARTS)
-    if is_troubled(job):
-        lines = lines.mapPartitionsWithIndex(troubled(job, lines.getNumPartitions()))
-    return lines.map(parse)
+    return beset_rdd(job, lines).map(parse)
 
 
 WORKLOAD = Workload(

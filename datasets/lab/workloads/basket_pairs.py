@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from datasets.lab.core import Knobs, Workload
 from datasets.lab.workloads._frames import CORES, kept
 from datasets.lab.workloads._tables import keys, named, random_of, write
-from datasets.lab.workloads._troubles import HEALTHY, beset, collect_rows, driver_work
+from datasets.lab.workloads._troubles import HEALTHY, beset, collect_besides, driver_work
 
 SHOPPERS = 24_000
 ITEMS = 600
@@ -144,9 +144,7 @@ def run(job: Any) -> None:
         others = items.select(F.col("item").alias("other"), F.col("name").alias("other_name"))
         named_pairs = pairs(purchases, best).join(F.broadcast(names), "item").join(F.broadcast(others), "other")
         named_pairs.orderBy(F.desc("together"), "item", "other").limit(100).collect()
-    if knobs["collect_rows"]:
-        with job.step("collect"):
-            collect_rows(job, purchases)
+    collect_besides(job, purchases)
     if knobs["cache"]:
         purchases.unpersist()
 

@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from datasets.lab.core import Knobs, Workload
 from datasets.lab.workloads._frames import CORES
 from datasets.lab.workloads._tables import moments, named, random_of, write
-from datasets.lab.workloads._troubles import HEALTHY, beset, collect_rows, driver_work
+from datasets.lab.workloads._troubles import HEALTHY, beset, collect_besides, driver_work
 
 FIRST_SECOND = 1_753_488_000  # 2025-07-26 UTC
 DAYS = 14
@@ -123,9 +123,7 @@ def run(job: Any) -> None:
         modelled = priced(industry, meters, tariffs).withColumn("cost", model("kwh", "volts", "price"))
         bills = plain.unionByName(modelled).groupBy("city", F.to_date("at").alias("day"))
         bills.agg(F.sum("cost"), F.max("cost"), F.count("*")).write.mode("overwrite").parquet(job.target("bills"))
-    if knobs["collect_rows"]:
-        with job.step("collect"):
-            collect_rows(job, readings)
+    collect_besides(job, readings)
 
 
 WORKLOAD = Workload(

@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 
 from datasets.lab.core import Knobs, Workload
 from datasets.lab.workloads._tables import keys, named, random_of, write
-from datasets.lab.workloads._troubles import HEALTHY, beset, collect_rows, driver_work
+from datasets.lab.workloads._troubles import HEALTHY, beset, collect_besides, driver_work
 
 CATEGORIES = 16
 CHANNELS = 4
@@ -50,7 +50,7 @@ def aggregates() -> list[Column]:
 
 def run(job: Any) -> None:
     """Build the table, keep it, and look at it in small."""
-    spark, knobs = job.spark, job.knobs
+    spark = job.spark
     orders = spark.read.parquet(job.path("orders"))
     with job.step("warm"):
         orders.groupBy("channel").agg(F.count("*"), F.max("day")).collect()
@@ -73,9 +73,7 @@ def run(job: Any) -> None:
         result = small.orderBy("group").toPandas()
     driver_work(job, 0.3)
     job.note("groups", len(result))
-    if knobs["collect_rows"]:
-        with job.step("collect"):
-            collect_rows(job, orders)
+    collect_besides(job, orders)
 
 
 WORKLOAD = Workload(

@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from datasets.lab.core import Knobs, Workload
 from datasets.lab.workloads._frames import kept
 from datasets.lab.workloads._tables import named, random_of, write
-from datasets.lab.workloads._troubles import HEALTHY, beset, collect_rows, driver_work
+from datasets.lab.workloads._troubles import HEALTHY, beset, collect_besides, driver_work
 
 FIRST_SECOND = 1_753_488_000  # 2025-07-26 UTC
 DAYS = 360
@@ -138,9 +138,7 @@ def run(job: Any) -> None:
         best = Window.partitionBy("member").orderBy(F.desc("more"), "genre")
         tastes = tastes.withColumn("place", F.row_number().over(best)).filter("place <= 3")
         tastes.write.mode("overwrite").parquet(job.target("tastes"))
-    if knobs["collect_rows"]:
-        with job.step("collect"):
-            collect_rows(job, ratings)
+    collect_besides(job, ratings)
     if knobs["cache"]:
         ratings.unpersist()
 

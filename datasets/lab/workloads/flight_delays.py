@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 
 from datasets.lab.core import Knobs, Workload
 from datasets.lab.workloads._tables import moments, named, numbers_as_text, random_of, write
-from datasets.lab.workloads._troubles import HEALTHY, beset, collect_rows, driver_work
+from datasets.lab.workloads._troubles import HEALTHY, beset, collect_besides, driver_work
 
 FIRST_SECOND = 1_753_488_000  # 2025-07-26 UTC
 DAYS = 28
@@ -190,9 +190,7 @@ def run(job: Any) -> None:
         gusts = F.least(F.floor(F.col("wind") / 5), F.lit(6)).alias("gusts")
         by_wind = legs.groupBy("cause", gusts, (F.col("visibility") < 2).alias("fog"))
         by_wind.agg(F.avg("late_out"), F.avg("usual"), F.sum("own"), F.count_if("again"), F.sum("km")).collect()
-    if knobs["collect_rows"]:
-        with job.step("collect"):
-            collect_rows(job, legs)
+    collect_besides(job, legs)
 
 
 WORKLOAD = Workload(

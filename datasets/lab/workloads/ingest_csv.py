@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 
 from datasets.lab.core import Knobs, Workload
 from datasets.lab.workloads._tables import keys, named, numbers_as_text, random_of
-from datasets.lab.workloads._troubles import HEALTHY, collect_rows, driver_work
+from datasets.lab.workloads._troubles import HEALTHY, collect_besides, driver_work
 
 DAYS = 8
 RECENT_DAYS = 2
@@ -112,9 +112,7 @@ def run(job: Any) -> None:
         by_page = spark.read.parquet(job.target("clicks")).groupBy("path")
         pages = by_page.agg(F.avg("millis").alias("millis"), F.count("*"))
         pages.orderBy(F.desc("millis")).limit(20).collect()
-    if knobs["collect_rows"]:
-        with job.step("collect"):
-            collect_rows(job, orders)
+    collect_besides(job, orders)
 
 
 WORKLOAD = Workload(

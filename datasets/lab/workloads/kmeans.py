@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from datasets.lab.core import Knobs, Workload
 from datasets.lab.workloads._tables import random_of, write
-from datasets.lab.workloads._troubles import HEALTHY, beset, collect_rows, driver_work
+from datasets.lab.workloads._troubles import HEALTHY, beset, collect_besides, driver_work
 
 DIMENSIONS = 8
 TRUE_CLUSTERS = 12
@@ -95,9 +95,7 @@ def run(job: Any) -> None:
 
         of = points.mapInArrow(assigned, "point_id long, cluster long, distance double")
         of.groupBy("cluster").agg(F.count("*"), F.avg("distance"), F.max("distance")).collect()
-    if knobs["collect_rows"]:
-        with job.step("collect"):
-            collect_rows(job, points)
+    collect_besides(job, points)
     if knobs["cache"]:
         points.unpersist()
     job.note("points", ranges[0])

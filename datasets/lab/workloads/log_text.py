@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from datasets.lab.core import Knobs, Workload
 from datasets.lab.workloads._tables import random_of, write_text
-from datasets.lab.workloads._troubles import HEALTHY, carry_along, collect_rows, driver_work, is_troubled, troubled
+from datasets.lab.workloads._troubles import HEALTHY, beset_rdd, carry_along, collect_rows, driver_work
 
 PATTERN = r'^(\S+) \S+ \S+ \[([^\]]+)\] "(\S+) (\S+) [^"]*" (\d{3}) (\d+) "([^"]*)"$'
 FIELDS = ("address", "time", "method", "url", "status", "bytes", "agent")
@@ -109,9 +109,7 @@ def _agents(job: Any, folders: str) -> Any:
         return (zone, line[line.rindex(" ") + 1 : -1]), 1
 
     lines = job.context.textFile(folders, 8)
-    if is_troubled(job):
-        lines = lines.mapPartitionsWithIndex(troubled(job, lines.getNumPartitions()))
-    return lines.map(zone_and_agent).reduceByKey(add, 4)
+    return beset_rdd(job, lines).map(zone_and_agent).reduceByKey(add, 4)
 
 
 WORKLOAD = Workload(

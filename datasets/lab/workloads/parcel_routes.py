@@ -13,7 +13,7 @@ from pyspark import RDD, StorageLevel
 
 from datasets.lab.core import Knobs, Workload
 from datasets.lab.workloads._tables import random_of, write_text
-from datasets.lab.workloads._troubles import HEALTHY, carry_along, collect_rows, driver_work, is_troubled, troubled
+from datasets.lab.workloads._troubles import HEALTHY, beset_rdd, carry_along, collect_rows, driver_work
 
 DEPOTS = 96
 READERS = 8
@@ -144,9 +144,7 @@ def _scans(job: Any) -> RDD:
         return int(parcel[1:]), (int(second), int(depot[1:]), int(grams))
 
     lines = job.context.textFile(job.path("scans"), READERS)
-    if is_troubled(job):
-        lines = lines.mapPartitionsWithIndex(troubled(job, lines.getNumPartitions()))
-    return lines.map(parse)
+    return beset_rdd(job, lines).map(parse)
 
 
 WORKLOAD = Workload(

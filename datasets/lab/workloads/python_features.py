@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from datasets.lab.core import Knobs, Workload
 from datasets.lab.workloads._tables import keys, named, random_of, write
-from datasets.lab.workloads._troubles import HEALTHY, advised, beset, collect_rows, driver_work
+from datasets.lab.workloads._troubles import HEALTHY, advised, beset, collect_besides, driver_work
 
 EARTH_KM = 6_371.0
 CORES = 2
@@ -134,9 +134,7 @@ def run(job: Any) -> None:
         wanted = features.select("merchant", "amount", "distance", "score")
         by_model = wanted.mapInPandas(scored, "merchant string, found double").groupBy("merchant")
         by_model.agg(F.avg("found").alias("found")).orderBy(F.desc("found")).limit(20).collect()
-    if knobs["collect_rows"]:
-        with job.step("collect"):
-            collect_rows(job, payments)
+    collect_besides(job, payments)
 
 
 WORKLOAD = Workload(

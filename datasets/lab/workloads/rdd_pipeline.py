@@ -11,7 +11,7 @@ from pyspark import StorageLevel
 
 from datasets.lab.core import Knobs, Workload
 from datasets.lab.workloads._tables import keys, random_of, write_text
-from datasets.lab.workloads._troubles import HEALTHY, carry_along, driver_work, is_troubled, troubled
+from datasets.lab.workloads._troubles import HEALTHY, beset_rdd, carry_along, driver_work
 
 USERS = 20_000
 COUNTRIES = 50
@@ -70,9 +70,7 @@ def _payments(job: Any) -> Any:
         return user, (shop, second, amount * (100 + user % 8))
 
     lines = job.context.textFile(job.path("payments"), 8)
-    if is_troubled(job):
-        lines = lines.mapPartitionsWithIndex(troubled(job, lines.getNumPartitions()))
-    return lines.map(parse)
+    return beset_rdd(job, lines).map(parse)
 
 
 WORKLOAD = Workload(

@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 
 from datasets.lab.core import Knobs, Workload
 from datasets.lab.workloads._tables import keys, named, numbers_as_text, random_of, write
-from datasets.lab.workloads._troubles import HEALTHY, advised, beset, collect_rows, driver_work
+from datasets.lab.workloads._troubles import HEALTHY, advised, beset, collect_besides, driver_work
 
 DAYS = 12
 FIRST_SECOND = 1_704_067_200  # 2024-01-01 UTC
@@ -90,9 +90,7 @@ def run(job: Any) -> None:
             written = F.date_format(F.timestamp_seconds("returned_s"), "yyyy-MM-dd")
             returns = returns.filter(written >= F.date_format(first, "yyyy-MM-dd"))
         returns.join(F.broadcast(items), "item_id").groupBy("category").agg(F.sum("amount"), F.count("*")).collect()
-    if knobs["collect_rows"]:
-        with job.step("collect"):
-            collect_rows(job, sales)
+    collect_besides(job, sales)
 
 
 WORKLOAD = Workload(

@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 from datasets.lab.core import Knobs, Workload
 from datasets.lab.workloads._streams import coming, hashed, run_until_all_came, there, write_seconds
 from datasets.lab.workloads._tables import keys, named, random_of, write
-from datasets.lab.workloads._troubles import HEALTHY, collect_rows, driver_work
+from datasets.lab.workloads._troubles import HEALTHY, collect_besides, driver_work
 
 PRODUCTS = 1_000
 CATEGORIES = 25
@@ -74,9 +74,7 @@ def run(job: Any) -> None:
         shape = "category STRING, store BIGINT, paid DOUBLE, orders BIGINT"
         spark.createDataFrame(rows, shape).coalesce(1).write.mode("overwrite").parquet(job.target("board"))
     products.unpersist()
-    if knobs["collect_rows"]:
-        with job.step("collect"):
-            collect_rows(job, orders)
+    collect_besides(job, orders)
 
 
 WORKLOAD = Workload(

@@ -20,6 +20,12 @@ impl Data<'_> {
     fn value(&self, row: u32, feature: usize) -> f64 {
         self.values[row as usize * self.features + feature]
     }
+
+    /// The weight of a row, and the same where its answer is yes, else 0.
+    fn weighed(&self, row: u32) -> (f64, f64) {
+        let weight = self.weights[row as usize];
+        (weight, if self.answers[row as usize] { weight } else { 0.0 })
+    }
 }
 
 /// Rows, their weight, and the weight of those whose answer is yes.
@@ -170,8 +176,8 @@ struct Open {
 
 fn node(data: &Data<'_>, rows: &[u32]) -> Node {
     let sum = rows.iter().fold(Sum::default(), |mut sum, &row| {
-        let weight = data.weights[row as usize];
-        sum.add(weight, if data.answers[row as usize] { weight } else { 0.0 });
+        let (weight, yes) = data.weighed(row);
+        sum.add(weight, yes);
         sum
     });
     Node { rows: u64::from(sum.rows), weight: sum.weight, yes: sum.yes, split: None }
@@ -209,8 +215,8 @@ fn exact(data: &Data<'_>, rows: &[u32], features: &[u32], params: &DecisionTreeP
             best: None,
         };
         for &row in rows {
-            let (value, weight) = (data.value(row, feature as usize), data.weights[row as usize]);
-            let yes = if data.answers[row as usize] { weight } else { 0.0 };
+            let value = data.value(row, feature as usize);
+            let (weight, yes) = data.weighed(row);
             if value.is_nan() {
                 search.missing.add(weight, yes);
             } else {
@@ -253,8 +259,8 @@ impl Histogram {
         let weighed: Vec<(u32, f64, f64)> = rows
             .iter()
             .map(|&row| {
-                let weight = data.weights[row as usize];
-                (row, weight, if data.answers[row as usize] { weight } else { 0.0 })
+                let (weight, yes) = data.weighed(row);
+                (row, weight, yes)
             })
             .collect();
         let of = |feature: usize| {

@@ -18,12 +18,17 @@ impl DecisionTree {
             let sides = self.nodes[split.left as usize].impurity() + self.nodes[split.left as usize + 1].impurity();
             gains[split.feature as usize] += (node.impurity() - sides).max(0.0);
         }
-        let whole: f64 = gains.iter().sum();
-        if whole > 0.0 {
-            gains.iter_mut().for_each(|gain| *gain /= whole);
-        }
-        gains
+        shares(gains)
     }
+}
+
+/// Each number's part of their sum; all 0 where that is.
+pub(crate) fn shares(mut numbers: Vec<f64>) -> Vec<f64> {
+    let whole: f64 = numbers.iter().sum();
+    if whole > 0.0 {
+        numbers.iter_mut().for_each(|number| *number /= whole);
+    }
+    numbers
 }
 
 /// By how much a figure of a model gets worse, on average, when a feature's values are dealt out to other rows (Breiman, *Random

@@ -19,6 +19,7 @@ mod render;
 mod tests;
 
 pub use importance::permutation_importance;
+pub(crate) use importance::shares;
 use ndarray::{Array1, ArrayBase, Data, Ix1, Ix2};
 use rayon::prelude::*;
 pub use render::LeafRule;
@@ -26,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::onnx::EnsembleNode;
 use crate::shap::{self, Explained, Step};
-use crate::{LearnError, table};
+use crate::{LearnError, nodes, table};
 
 /// How a tree is grown.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -96,30 +97,33 @@ impl DecisionTreeParams {
         answers: &ArrayBase<T, Ix1>,
         weights: &[f64],
     ) -> Result<DecisionTree, LearnError> {
-        table::check(rows.view())?;
-        self.check()?;
-        for (what, found) in [("answers", answers.len()), ("weights", weights.len())] {
-            if found != rows.nrows() {
-                return Err(LearnError::Length { what, found, rows: rows.nrows() });
-            }
-        }
-        let whole: f64 = weights.iter().sum();
-        if !weights.iter().all(|weight| weight.is_finite() && *weight >= 0.0) || whole <= 0.0 || !whole.is_finite() {
-            return Err(LearnError::Weights);
-        }
+        self.check(rows, answers, weights)?;
         let answers: Vec<bool> = answers.iter().copied().collect();
-        let weights = if self.balanced { balanced(&answers, weights) } else { weights.to_vec() };
-        let data = grow::Data {
-            values: &table::row_major(rows),
-            features: rows.ncols(),
-            answers: &answers,
-            weights: &weights,
-        };
-        let tree = DecisionTree { features: rows.ncols(), nodes: grow::tree(&data, self) };
-        Ok(if self.pruning > 0.0 { tree.pruned(self.pruning) } else { tree })
+        Ok(self.grow(&table::row_major(rows), rows.ncols(), &answers, weights))
     }
 
-    fn check(&self) -> Result<(), LearnError> {
+    /// Grows a tree on what was checked; the values lie row by row.
+    pub(crate) fn grow(&self, values: &[f64], features: usize, answers: &[bool], weights: &[f64]) -> DecisionTree {
+        let balanced = self.balanced.then(|| balanced(answers, weights));
+        let data = grow::Data { values, features, answers, weights: balanced.as_deref().unwrap_or(weights) };
+        let tree = DecisionTree { features, nodes: grow::tree(&data, self) };
+        if self.pruning > 0.0 { tree.pruned(self.pruning) } else { tree }
+    }
+
+    /// Refuses tables, answers and weights that no tree can be grown on, and parameters out of range.
+    pub(crate) fn check<D: Data<Elem = f64>, T: Data<Elem = bool>>(
+        &self,
+        rows: &ArrayBase<D, Ix2>,
+        answers: &ArrayBase<T, Ix1>,
+        weights: &[f64],
+    ) -> Result<(), LearnError> {
+        table::check(rows.view())?;
+        self.check_parameters()?;
+        table::check_lengths(rows.nrows(), &[("answers", answers.len()), ("weights", weights.len())])?;
+        table::check_weights(weights)
+    }
+
+    fn check_parameters(&self) -> Result<(), LearnError> {
         let wrong = |name, value: f64, range| Err(LearnError::Parameter { name, value, range });
         match self {
             Self { max_depth: 65.., .. } => wrong("max_depth", f64::from(self.max_depth), "64 at most"),
@@ -211,13 +215,7 @@ impl DecisionTree {
 
     /// Splits on the longest path.
     pub fn depth(&self) -> u32 {
-        let mut depths = vec![0u32; self.nodes.len()];
-        for (at, node) in self.nodes.iter().enumerate() {
-            if let Some(split) = node.split {
-                let depth = depths.get(at).map_or(0, |depth| depth + 1);
-                depths.iter_mut().skip(split.left as usize).take(2).for_each(|child| *child = depth);
-            }
-        }
+        let depths = nodes::depths(self.nodes.iter().map(|node| node.split.map(|split| split.left)));
         depths.into_iter().max().unwrap_or(0)
     }
 

@@ -24,7 +24,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::onnx::EnsembleNode;
-use crate::{LearnError, random, table};
+use crate::{LearnError, nodes, random, table};
 
 /// How a forest is grown. The defaults are the paper's: 100 trees of 256 rows, with splits on one feature each.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -150,15 +150,9 @@ struct IsolationTree {
 }
 
 impl IsolationTree {
-    /// Splits on the way to each node. Children come after their parents.
+    /// Splits on the way to each node.
     fn depths(&self) -> Vec<u32> {
-        let mut depths = vec![0u32; self.nodes.len()];
-        for (at, node) in self.nodes.iter().enumerate() {
-            let Some(split) = &node.split else { continue };
-            let depth = depths.get(at).map_or(0, |depth| depth + 1);
-            depths.iter_mut().skip(split.left as usize).take(2).for_each(|child| *child = depth);
-        }
-        depths
+        nodes::depths(self.nodes.iter().map(|node| node.split.as_ref().map(|split| split.left)))
     }
 }
 

@@ -73,6 +73,12 @@ fn explains(cause: &Finding, finding: &Finding) -> bool {
     if SPREADING.contains(&cause.problem) && finding.savings.wall_clock_ms > cause.savings.wall_clock_ms {
         return false;
     }
+    // Small files make small tasks where they are read, and small tasks make small files where they write: the wider one is the cause.
+    match (cause.problem, finding.problem) {
+        (Problem::SmallFiles, Problem::TooManyPartitions) if !mostly_at(finding, cause) => return false,
+        (Problem::TooManyPartitions, Problem::SmallFiles) if mostly_at(cause, finding) => return false,
+        _ => {}
+    }
     let failures = FAILURES.contains(&cause.problem) && FAILURES.contains(&finding.problem);
     // A job that failed is a consequence and never a cause; one that was cancelled is a cause and never a consequence.
     if cause.problem == Problem::JobFailure && cause.harm == Harm::Failure
@@ -89,6 +95,12 @@ fn explains(cause: &Finding, finding: &Finding) -> bool {
     // Two failures in one stage can have nothing to do with each other: they must share a root cause or an executor.
     let agree = cause.causes.is_empty() || finding.causes.is_empty() || !cause.causes.is_disjoint(&finding.causes);
     share_executor || agree && related(false)
+}
+
+/// Whether at least half of what a finding points at is what another one points at.
+fn mostly_at(finding: &Finding, other: &Finding) -> bool {
+    let shared = finding.subjects().filter(|a| other.subjects().any(|b| overlap(a, b, true))).count();
+    2 * shared >= finding.subjects().count()
 }
 
 /// Whether two subjects are the same thing: a shared stage, executor, SQL execution or job, or (`run`) either is the run.

@@ -62,11 +62,12 @@ struct Use<'a> {
     stage: &'a StageAttempt,
 }
 
-/// The stages that ran with all of an RDD, in order. Steps of `take` and `show` need some partitions only.
+/// The stages that ran with all of an RDD, in order. Steps of `take` and `show` need some partitions only; a union has tasks of its
+/// other sides besides.
 fn uses<'a>(ctx: &Context<'a>, rdd: &RddStorage) -> Vec<Use<'a>> {
     let whole = |stage: &StageAttempt| {
         let info = stage.rdds.iter().find(|info| info.id == rdd.id && info.cached);
-        info.is_some_and(|info| info.partitions == stage.num_tasks)
+        info.is_some_and(|info| info.partitions <= stage.num_tasks)
             && stage.tasks.len() as u64 >= stage.num_tasks.max(1)
     };
     ctx.run

@@ -177,14 +177,24 @@ fn finding(ctx: &Context<'_>, stages: &[StageBlocked<'_>]) -> Option<Finding> {
     Some(finding)
 }
 
-/// The code of a stage: its call site, or where that is Spark's own the description of its SQL execution without the number.
+/// The code of a stage: its call site, or where that is Spark's own the description of its SQL execution without the number; and the
+/// operators it runs, as all stages of an action have one call site.
 fn code(ctx: &Context<'_>, key: StageKey) -> String {
     let name = ctx.stage_name(key).trim();
-    if !name.is_empty() && !name.contains("CompletableFuture.java") {
-        return name.to_owned();
-    }
     let called = ctx.stage_called(key);
-    called.split_once(": ").map_or(called.clone(), |(_, rest)| rest.to_owned())
+    let site = if !name.is_empty() && !name.contains("CompletableFuture.java") {
+        name
+    } else {
+        called.split_once(": ").map_or(called.as_str(), |(_, rest)| rest)
+    };
+    let rdds = ctx.run.stages.get(&key).map(|stage| stage.rdds.as_slice()).unwrap_or_default();
+    let operators: BTreeSet<&str> = rdds
+        .iter()
+        .map(|rdd| rdd.scope.as_deref().unwrap_or(&rdd.name))
+        // `WholeStageCodegen (3)`: the number counts through the plan.
+        .map(|scope| scope.split_once(" (").map_or(scope, |(operator, _)| operator))
+        .collect();
+    format!("{site}\n{}", operators.into_iter().collect::<Vec<_>>().join(","))
 }
 
 fn by_executor(stages: &[&StageBlocked<'_>]) -> BTreeMap<Option<u64>, Blocked> {

@@ -82,17 +82,28 @@ struct Compared {
     losses: Vec<StageLoss>,
 }
 
+impl Compared {
+    /// Whether a median of its tasks says something.
+    fn enough(&self, ctx: &Context<'_>) -> bool {
+        ctx.reaches(self.durations.len().min(self.against) as f64, &MIN_TASKS)
+    }
+}
+
 fn check(ctx: &Context<'_>) -> Outcome {
     let mut executors: BTreeMap<u64, Compared> = BTreeMap::new();
     let mut comparable = false;
     let settled = tasks::settled_from(ctx.run, 2);
-    let begun = tasks::settled_from(ctx.run, 1);
     let stages: Vec<_> = ctx.features.stages.values().filter(|stage| stage.executors > 1).collect();
     for stage in &stages {
         comparable |= compare(ctx, stage, &settled, &mut executors);
     }
-    for stage in stages.iter().filter(|stage| stage.executors <= MANY_EXECUTORS as u64) {
-        strictly(ctx, stage, &begun, &mut executors);
+    // Tasks are gone through once more only where there are such executors.
+    let mut few: Vec<_> = executors.iter_mut().filter(|(_, compared)| !compared.enough(ctx)).collect();
+    if !few.is_empty() {
+        let begun = tasks::settled_from(ctx.run, 1);
+        for stage in stages.iter().filter(|stage| stage.executors <= MANY_EXECUTORS as u64) {
+            strictly(ctx, stage, &begun, &mut few);
+        }
     }
     if !comparable {
         return Outcome::missing("tasks of one stage on two executors or more that had run some before");
@@ -184,12 +195,12 @@ fn strictly(
     ctx: &Context<'_>,
     stage: &StageSummary,
     begun: &BTreeMap<u64, i64>,
-    executors: &mut BTreeMap<u64, Compared>,
+    executors: &mut [(&u64, &mut Compared)],
 ) {
     let Some(attempt) = ctx.run.stages.get(&stage.key) else { return };
     let tasks = tasks::successful(ctx.run, attempt);
     for (executor, compared) in executors {
-        let (own, others): (Vec<&Task>, Vec<&Task>) = tasks.iter().partition(|task| task.executor == Some(*executor));
+        let (own, others): (Vec<&Task>, Vec<&Task>) = tasks.iter().partition(|task| task.executor == Some(**executor));
         let Some(typical) = tasks::median(others.into_iter().map(own_ms)) else { continue };
         let least = typical.max(ctx.threshold(&MIN_TASK));
         let own = own.into_iter().filter(|task| begun.get(executor).is_some_and(|&from| task.launch >= from));
@@ -228,9 +239,8 @@ impl Excess {
 /// Duration over the others', less what more data explains, and of how many tasks; `None` where too few could be compared.
 fn factor(ctx: &Context<'_>, compared: &Compared) -> Option<(f64, usize)> {
     let bytes = tasks::median(compared.bytes.iter().copied()).unwrap_or(1.0).max(1.0);
-    let count = compared.durations.len();
-    if ctx.reaches(count.min(compared.against) as f64, &MIN_TASKS) {
-        return Some((tasks::median(compared.durations.iter().copied())? / bytes, count));
+    if compared.enough(ctx) {
+        return Some((tasks::median(compared.durations.iter().copied())? / bytes, compared.durations.len()));
     }
     let count = compared.strictly.len();
     let least = compared.strictly.iter().copied().reduce(f64::min)? / bytes;

@@ -17,7 +17,7 @@ pub(super) static RULE: Rule = Rule {
     summary: "A scan opens many files of few bytes each, or a write leaves such files.",
     documentation: include_str!("small_files.md"),
     thresholds: &[FILE_BYTES, MIN_FILES, OPEN_COST, OPEN_MS, TARGET_BYTES, FLOOR],
-    explained_by: &[],
+    explained_by: &[Problem::TooManyPartitions],
     check,
 };
 
