@@ -79,6 +79,10 @@ fn explains(cause: &Finding, finding: &Finding) -> bool {
         (Problem::TooManyPartitions, Problem::SmallFiles) if mostly_at(cause, finding) => return false,
         _ => {}
     }
+    // What collects garbage all the time is a heap that is full: the one is told of stages, the other of their executors.
+    if (cause.problem, finding.problem) == (Problem::GcPressure, Problem::MemoryNearLimit) {
+        return true;
+    }
     let failures = FAILURES.contains(&cause.problem) && FAILURES.contains(&finding.problem);
     // A job that failed is a consequence and never a cause; one that was cancelled is a cause and never a consequence.
     if cause.problem == Problem::JobFailure && cause.harm == Harm::Failure

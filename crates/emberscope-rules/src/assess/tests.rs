@@ -351,3 +351,22 @@ fn amounts_that_no_sum_can_hold_end_no_rule() {
     let wall = features.application.wall_clock_ms.unwrap();
     assert!(assessment.findings.iter().all(|finding| finding.savings.wall_clock_ms.is_none_or(|saved| saved <= wall)));
 }
+
+#[test]
+fn small_files_and_small_tasks_are_told_by_the_wider_one() {
+    let stage = |id| Subject::stage(StageKey { stage_id: StageId(id), attempt: 0 });
+    let at = |problem, stages: &[u64]| {
+        let mut found = finding(problem, Some(100), Harm::None);
+        found.subject = stage(stages[0]);
+        found.more_subjects = stages[1..].iter().map(|&id| stage(id)).collect();
+        found
+    };
+    // One of four stages with small tasks wrote the small files: the tasks made them.
+    let told = fold_consequences(vec![at(Problem::TooManyPartitions, &[1, 2, 3, 4]), at(Problem::SmallFiles, &[4])]);
+    assert_eq!(told.len(), 1);
+    assert_eq!((told[0].problem, told[0].consequences[0].problem), (Problem::TooManyPartitions, Problem::SmallFiles));
+    // All small tasks read small files: the files made them.
+    let told = fold_consequences(vec![at(Problem::TooManyPartitions, &[4]), at(Problem::SmallFiles, &[4, 5])]);
+    assert_eq!(told.len(), 1);
+    assert_eq!((told[0].problem, told[0].consequences[0].problem), (Problem::SmallFiles, Problem::TooManyPartitions));
+}

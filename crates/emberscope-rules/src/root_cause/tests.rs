@@ -181,3 +181,16 @@ fn ten_megabytes_of_hostile_text_are_read_in_linear_time() {
         assert!(started.elapsed() < Duration::from_secs(5), "{:?}", &text[..20.min(text.len())]);
     }
 }
+
+#[test]
+fn an_error_that_no_case_matched_is_the_cause() {
+    let text = "scala.MatchError: java.lang.OutOfMemoryError: GC overhead limit exceeded (of class java.lang.OutOfMemoryError)\n\tat \
+                org.apache.spark.sql.execution.datasources.v2.FileDataSourceV2$.attachFilePath(FileDataSourceV2.scala:127)";
+    let cause = RootCause::of_text(text).unwrap();
+    assert_eq!(
+        (cause.class.as_str(), cause.message.as_str()),
+        ("java.lang.OutOfMemoryError", "GC overhead limit exceeded")
+    );
+    let value = RootCause::of_text("scala.MatchError: 7 (of class java.lang.Integer)").unwrap();
+    assert_eq!(value.class, "scala.MatchError");
+}

@@ -78,6 +78,17 @@ impl Header {
     /// The cause that Spark quotes in the message of `FAILED_EXECUTE_UDF` and its like, else itself.
     pub(super) fn unwrapped(&self) -> Self {
         const QUOTED: &str = " failed due to: ";
+        // Spark 4.1 matches an error with cases that have no place for it: `java.lang.OutOfMemoryError: m (of class
+        // java.lang.OutOfMemoryError)` is then the message.
+        if self.class.ends_with("MatchError")
+            && let Some((inner, class)) = self.message.rsplit_once(" (of class ")
+            && let Some((first, message)) = split_class(inner)
+            && class.trim_end_matches(')') == first
+            && is_class(first)
+        {
+            let (condition, message) = split_condition(message);
+            return Self { class: first.to_owned(), condition, message: message.to_owned() };
+        }
         let quoted = self.class.starts_with("org.apache.spark.").then(|| self.message.split_once(QUOTED)).flatten();
         match quoted.and_then(|(_, inner)| split_class(inner)) {
             Some((class, message)) => {

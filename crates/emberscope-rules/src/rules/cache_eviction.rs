@@ -319,6 +319,24 @@ mod tests {
     }
 
     #[test]
+    fn a_union_with_a_cached_side_uses_all_of_it() {
+        // Eight of the ten tasks of each stage are those of the cached RDD.
+        let union = cached(Some(stored_again(6)), 8).with(|run| {
+            for info in run.stages.values_mut().flat_map(|stage| &mut stage.rdds) {
+                info.partitions = 8;
+            }
+        });
+        assert_eq!(check(&RULE, &union).len(), 1);
+        // A step that needs one partition of ten is no use of the whole.
+        let taken = cached(Some(stored_again(6)), 8).with(|run| {
+            for info in run.stages.values_mut().flat_map(|stage| &mut stage.rdds) {
+                info.partitions = 100;
+            }
+        });
+        assert_eq!(check(&RULE, &taken), []);
+    }
+
+    #[test]
     fn a_cache_that_keeps_its_blocks_is_left_alone() {
         assert_eq!(check(&RULE, &cached(Some(stored_again(0)), 10)), []);
     }

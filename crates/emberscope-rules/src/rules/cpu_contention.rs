@@ -18,7 +18,7 @@ pub(super) static RULE: Rule = Rule {
     problem: Problem::CpuContention,
     summary: "In nearly all stages and on all executors tasks were off the CPU for no reason that the log names.",
     documentation: include_str!("cpu_contention.md"),
-    thresholds: &[WAIT_RATIO, COVERED_SHARE, MIN_CPU, FINE_DISK, HAD_CPU, MIN_STAGES, FLOOR, LEAST],
+    thresholds: &[WAIT_RATIO, COVERED_SHARE, MIN_CPU, FINE_DISK, HAD_CPU, STARVED, MIN_STAGES, FLOOR, LEAST],
     explained_by: &[],
     check,
 };
@@ -60,6 +60,14 @@ const HAD_CPU: Threshold = Threshold {
     unit: Unit::Ratio,
     reason: "CPU time over time of deserializing warm tasks, which needs nothing but a CPU: from here on the \
              hosts had one to give. Set on the training families of datasets/lab (`emberscope calibrate`)",
+};
+const STARVED: Threshold = Threshold {
+    name: "starved_deserialize_cpu_ratio",
+    value: 0.5,
+    unit: Unit::Ratio,
+    reason: "the same ratio below which the hosts had so little CPU to give that stages that wait longer than they \
+             compute wait for it, whatever they do with files. Set on the training families of datasets/lab \
+             (`emberscope calibrate`)",
 };
 const MIN_STAGES: Threshold = Threshold {
     name: "min_stages",
@@ -103,8 +111,9 @@ fn finding(ctx: &Context<'_>, stages: &[StageBlocked<'_>]) -> Option<Finding> {
         stages.iter().filter(|stage| stage.blocked.share(stage.blocked.rest_ms) >= ratio).collect();
     let deserialize = blocked::deserialize_cpu_ratio(waiting.iter().copied());
     // That the disk is fine says nothing of other storage: the hosts must be seen to be busy as well.
-    let disk_is_fine =
-        deserialize.is_some() && blocked::writing_share(stages).is_some_and(|share| !ctx.reaches(share, &FINE_DISK));
+    let starved = deserialize.is_some_and(|ratio| ratio < ctx.threshold(&STARVED)) && total.rest_ms > total.cpu_ms;
+    let disk_is_fine = starved
+        || deserialize.is_some() && blocked::writing_share(stages).is_some_and(|share| !ctx.reaches(share, &FINE_DISK));
     let is_proper = |stage: &&&StageBlocked<'_>| {
         waits(ctx, stage, &WAIT_RATIO) || disk_is_fine && stage.blocked.main_cause() == Cause::Disk
     };
@@ -294,6 +303,22 @@ mod tests {
     #[test]
     fn one_stage_that_waits_is_not_the_hosts_fault() {
         assert_eq!(check(&RULE, &stages([200, 1_950, 1_950, 1_950])), []);
+    }
+
+    #[test]
+    fn stages_of_one_action_are_different_code_where_they_run_different_operators() {
+        let of_one_action = |scopes: [&'static str; 4]| {
+            stages([1_000; 4]).with(move |run| {
+                for (stage, scope) in run.stages.values_mut().zip(scopes) {
+                    stage.name = "first at job.py:7".to_owned();
+                    let scope = Some(scope.to_owned());
+                    stage.rdds = vec![emberscope_run::RddInfo { scope, ..Default::default() }];
+                }
+            })
+        };
+        let numbered = ["Exchange (1)", "Exchange (2)", "Exchange (3)", "Exchange (4)"];
+        assert_eq!(check(&RULE, &of_one_action(numbered)), []);
+        assert_eq!(check(&RULE, &of_one_action(["Scan csv", "Exchange (2)", "Scan csv", "Exchange (4)"])).len(), 1);
     }
 
     #[test]

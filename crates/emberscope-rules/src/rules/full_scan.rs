@@ -273,21 +273,42 @@ mod tests {
     use crate::testing::{PlanNodeExt, RunBuilder, check, node, outcome, run};
 
     fn scan(format: &str, pushed: &str, partitions: &str, kept: i64) -> RunBuilder {
+        run().executor("1", 4).sql(0, filtered(format, pushed, partitions, (2_000_000, kept))).sql_stage(
+            0,
+            0,
+            &[0, 3],
+            four_tasks,
+        )
+    }
+
+    fn four_tasks(stage: &mut crate::testing::StageBuilder) {
+        (0..4).for_each(|partition| {
+            stage.task(partition).duration_ms(10_000);
+        });
+    }
+
+    fn filtered(format: &str, pushed: &str, partitions: &str, (read, kept): (i64, i64)) -> PlanNode {
         let scan = node(&format!(
             "Scan {format}  | FileScan {format} [day#1,v#2] Batched: true, DataFilters: [], Format: {format}, Location: \
              InMemoryFileIndex(1 paths)[s3://lake/t], PartitionFilters: [{partitions}], PushedFilters: [{pushed}], ReadSchema: \
              struct<day:int>"
         ))
-        .metric("number of output rows", 2_000_000)
+        .metric("number of output rows", read)
         .metric("scan time", 20_000);
-        let plan = node("Filter | Filter (cast(day#1 as string) = 7)")
+        node("Filter | Filter (cast(day#1 as string) = 7)")
             .metric("number of output rows", kept)
-            .over(node("ColumnarToRow").over(node("InputAdapter").over(scan)));
-        run().executor("1", 4).sql(0, plan).sql_stage(0, 0, &[0, 3], |stage| {
-            (0..4).for_each(|partition| {
-                stage.task(partition).duration_ms(10_000);
-            });
-        })
+            .over(node("ColumnarToRow").over(node("InputAdapter").over(scan)))
+    }
+
+    #[test]
+    fn a_small_table_that_is_read_again_and_again_counts_by_all_its_reads() {
+        let plan = || filtered("parquet", "", "", (400_000, 40_000));
+        let once = run().executor("1", 4).sql(0, plan()).sql_stage(0, 0, &[0, 3], four_tasks);
+        assert_eq!(check(&RULE, &once), []);
+        let twice = once.sql(1, plan()).sql_stage(1, 1, &[0, 3], four_tasks);
+        let findings = check(&RULE, &twice);
+        assert_eq!((findings.len(), findings[0].subjects().count()), (1, 2));
+        assert_eq!(findings[0].evidence[0].value, crate::finding::Value::Number(800_000.0));
     }
 
     #[test]

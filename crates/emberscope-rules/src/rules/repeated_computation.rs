@@ -246,7 +246,7 @@ fn in_rdds(ctx: &Context<'_>) -> Vec<Finding> {
         stage.job_ids.iter().any(|job| ctx.run.jobs.get(job).is_some_and(|job| job.streaming_query_id.is_some()))
     };
     for stage in ctx.run.stages.values().filter(|stage| stage.key.attempt == 0 && !stage.tasks.is_empty()) {
-        if streaming(stage) {
+        if streaming(stage) || samples_for_a_sort(stage) {
             continue;
         }
         for rdd in computed_in(stage) {
@@ -280,6 +280,13 @@ fn in_rdds(ctx: &Context<'_>) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Whether a stage only counts or samples what `sortByKey` is about to sort: Spark computes its input up to three times. A cache between
+/// does not pay for that: in PySpark five pairs of a run without and with it took 7 % less to 29 % more time.
+fn samples_for_a_sort(stage: &StageAttempt) -> bool {
+    let sorts = ["sortByKey at ", "sortBy at "].iter().any(|call| stage.name.starts_with(call));
+    sorts && stage.task_type.as_deref() == Some("ResultTask")
 }
 
 /// The RDDs that a stage computed: those from its last one down that are not cached and not below a cached one. None when

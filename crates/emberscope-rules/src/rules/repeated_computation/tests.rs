@@ -130,3 +130,18 @@ fn a_cached_rdd_and_steps_of_take_are_no_repetition() {
 fn without_tasks_the_rule_is_skipped() {
     assert!(matches!(outcome(&RULE, &run()), Outcome::Skipped { .. }));
 }
+
+#[test]
+fn the_passes_of_a_sort_over_its_input_are_no_repetition() {
+    let sorted = |types: [&'static str; 4]| {
+        lineage(false, 4).with(move |run| {
+            for (stage, task_type) in run.stages.values_mut().zip(types) {
+                stage.name = "sortByKey at routes.py:114".to_owned();
+                stage.task_type = Some(task_type.to_owned());
+            }
+        })
+    };
+    assert_eq!(check(&RULE, &sorted(["ResultTask", "ResultTask", "ShuffleMapTask", "ShuffleMapTask"])), []);
+    // Four sorts of one RDD that is not kept are.
+    assert_eq!(check(&RULE, &sorted(["ShuffleMapTask"; 4])).len(), 1);
+}
