@@ -9,7 +9,14 @@ from datasets.lab.problems import PROBLEMS
 from datasets.lab.workloads import WORKLOADS
 
 # Families that are judged on: nothing is trained or calibrated with them, and nobody looks at them before.
-JUDGED_FAMILIES: tuple[str, ...] = ()
+JUDGED_FAMILIES = (
+    "crop_yields",
+    "hotel_bookings",
+    "library_loans",
+    "port_calls",
+    "song_clusters",
+    "streaming_tickets",
+)
 # Judged on once, on 2026-11-23, before rules were mended; training families since.
 SEEN_FAMILIES = ("cube_report", "graph_rank", "log_text", "merge_upsert", "tpch_joins")
 # The same, later on that day.
@@ -65,6 +72,12 @@ THIRD_PAIRS: tuple[tuple[str, str, str], ...] = (
     ("parcel_routes", "task-failures", "large-closure"),
     ("clinic_visits", "missed-broadcast", "large-result"),
     ("flight_delays", "driver-bottleneck", "shuffle-fetch-wait"),
+)
+JUDGED_PAIRS: tuple[tuple[str, str, str], ...] = (
+    ("hotel_bookings", "data-skew", "slow-executor"),
+    ("library_loans", "task-failures", "large-closure"),
+    ("crop_yields", "missed-broadcast", "large-result"),
+    ("port_calls", "driver-bottleneck", "shuffle-fetch-wait"),
 )
 SECOND_PAIRS: tuple[tuple[str, str, str], ...] = (
     ("web_sessions", "data-skew", "slow-executor"),
@@ -241,5 +254,6 @@ PLAN: dict[str, Spec] = {
         *_elsewhere(),
         *_more_healthy([family for family in WORKLOADS if _kind(family) in KINDS_SEEN]),
         *_spread("third", SEEN_THIRD_FAMILIES, THIRD_PAIRS),
+        *_spread("judged", JUDGED_FAMILIES, JUDGED_PAIRS),
     )
 }

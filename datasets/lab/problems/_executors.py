@@ -20,8 +20,11 @@ FIRST = {
     "warehouse_load": "stage",
     "energy_rollup": "rollup",
     "flight_delays": "punctuality",
+    "port_calls": "berths",
     "ad_auctions": "settle",
+    "hotel_bookings": "stays",
     "clinic_visits": "arrivals",
+    "crop_yields": "intake",
 }
 LONG = {
     "star_join": "best",
@@ -37,8 +40,11 @@ LONG = {
     "warehouse_load": "merge",
     "energy_rollup": "day_before",
     "flight_delays": "legs",
+    "port_calls": "charges",
     "ad_auctions": "pace",
+    "hotel_bookings": "rates",
     "clinic_visits": "readmissions",
+    "crop_yields": "rotation",
 }
 
 

@@ -41,6 +41,12 @@ SCAN_KNOBS: dict[str, dict[int, Knobs]] = {
         3: {"archive": 5_000_000},
         4: {"archive": 9_000_000},
     },
+    "crop_yields": {
+        1: {"weather": 2_000_000},
+        2: {"weather": 5_000_000},
+        3: {"weather": 8_000_000},
+        4: {"weather": 12_000_000},
+    },
 }
 
 
@@ -155,9 +161,10 @@ UDF_KNOBS: dict[str, Knobs] = {
     "log_text": {"lines": 900_000},
     "energy_rollup": {"rows": 1_200_000},
     "flight_delays": {"rows": 1_000_000},
+    "port_calls": {"rows": 900_000},
 }
 # Families that always have some rows that go another way.
-UDF_MIXED = ("log_text", "energy_rollup", "flight_delays")
+UDF_MIXED = ("log_text", "energy_rollup", "flight_delays", "port_calls")
 
 
 def udf(spec: Spec, strength: int) -> Treatment:
@@ -188,6 +195,7 @@ TURNS = {
     "graph_rank": {1: 1, 2: 3, 3: 6, 4: 10},
     "basket_pairs": {1: 1, 2: 3, 3: 5, 4: 7},
     "film_ratings": {1: 1, 2: 2, 3: 3, 4: 5},
+    "song_clusters": {1: 1, 2: 2, 3: 4, 4: 6},
 }
 
 
@@ -233,7 +241,16 @@ PROBLEMS = [
     Problem(
         "driver-bottleneck",
         "the driver parses lines between steps",
-        ("components", "star_join", "ingest_csv", "graph_rank", "log_text", "energy_rollup", "flight_delays"),
+        (
+            "components",
+            "star_join",
+            "ingest_csv",
+            "graph_rank",
+            "log_text",
+            "energy_rollup",
+            "flight_delays",
+            "port_calls",
+        ),
         driver,
         driver_took,
     ),
@@ -248,6 +265,7 @@ PROBLEMS = [
             "tpch_joins",
             "warehouse_load",
             "clinic_visits",
+            "crop_yields",
         ),
         result,
         result_took,
@@ -255,7 +273,7 @@ PROBLEMS = [
     Problem(
         "large-closure",
         "a large object travels with each task",
-        ("rdd_pipeline", "rdd_words", "log_text", "bank_ledger", "parcel_routes"),
+        ("rdd_pipeline", "rdd_words", "log_text", "bank_ledger", "parcel_routes", "library_loans"),
         closure,
         closure_took,
     ),

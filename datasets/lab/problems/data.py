@@ -31,6 +31,7 @@ SKEW_STEPS: dict[str, tuple[str, ...]] = {
     "graph_rank": ("links",),
     "web_sessions": ("sessions",),
     "ad_auctions": ("pace",),
+    "hotel_bookings": ("rates",),
 }
 # The other sides of these joins are too large to be broadcast, with or without the skew.
 SKEW_KNOBS: dict[str, Knobs] = {
@@ -82,6 +83,7 @@ FILES_KNOBS: dict[str, dict[int, Knobs]] = {
     "tpch_joins": {strength: {"files": files} for strength, files in {1: 49, 2: 140, 3: 350, 4: 840}.items()},
     "warehouse_load": {strength: {"files_a_day": files} for strength, files in {1: 5, 2: 15, 3: 45, 4: 120}.items()},
     "clinic_visits": {strength: {"files": files} for strength, files in {1: 60, 2: 170, 3: 500, 4: 1_300}.items()},
+    "crop_yields": {strength: {"files": files} for strength, files in {1: 60, 2: 170, 3: 500, 4: 1_300}.items()},
 }
 SMALL_FILE_BYTES = 4 << 20
 
@@ -139,6 +141,12 @@ COPIES: dict[str, dict[int, Knobs]] = {
         3: {"copies": 5, "patients": 15_000},
         4: {"copies": 9, "patients": 8_000},
     },
+    "crop_yields": {
+        1: {"copies": 2},
+        2: {"copies": 3, "fields": 30_000},
+        3: {"copies": 5, "fields": 15_000},
+        4: {"copies": 9, "fields": 8_000},
+    },
 }
 MULTIPLIED = 1.5
 
@@ -183,9 +191,20 @@ LAG_KNOBS: dict[str, dict[int, Knobs]] = {
         3: {"rows_first": 3_000, "rows_per_second": 170_000, "harmonics": 128, "seconds": 19},
         4: {"rows_first": 3_000, "rows_per_second": 260_000, "harmonics": 128, "seconds": 19},
     },
+    "streaming_tickets": {
+        1: {"rows_first": 3_000, "rows_a_batch": 55_000, "parts": 500, "batches": 12},
+        2: {"rows_first": 3_000, "rows_a_batch": 65_000, "parts": 600, "batches": 12},
+        3: {"rows_first": 3_000, "rows_a_batch": 85_000, "parts": 800, "batches": 11},
+        4: {"rows_first": 3_000, "rows_a_batch": 100_000, "parts": 1_000, "batches": 11},
+    },
 }
 # What the families' queries are named.
-QUERIES = {"streaming_counts": "counts", "streaming_orders": "totals", "streaming_sensors": "spectra"}
+QUERIES = {
+    "streaming_counts": "counts",
+    "streaming_orders": "totals",
+    "streaming_sensors": "spectra",
+    "streaming_tickets": "board",
+}
 
 
 def lag(spec: Spec, strength: int) -> Treatment:
@@ -210,7 +229,16 @@ PROBLEMS = [
     Problem(
         "small-files",
         "the data lies in many small files, or is written so",
-        ("compaction", "star_join", "ingest_csv", "merge_upsert", "tpch_joins", "warehouse_load", "clinic_visits"),
+        (
+            "compaction",
+            "star_join",
+            "ingest_csv",
+            "merge_upsert",
+            "tpch_joins",
+            "warehouse_load",
+            "clinic_visits",
+            "crop_yields",
+        ),
         small_files,
         small_files_took,
     ),

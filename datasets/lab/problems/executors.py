@@ -146,6 +146,7 @@ SMALL = {
     "cube_report": {"rows": 250_000, "files": 2, "sort_partitions": 2},
     "web_sessions": {"rows": 350_000, "files": 2},
     "ad_auctions": {"rows": 320_000, "files": 2},
+    "hotel_bookings": {"rows": 350_000, "files": 2},
 }
 
 
@@ -213,28 +214,28 @@ PROBLEMS = [
     Problem(
         "executor-loss",
         "SIGKILL to executors in a step",
-        ("window_sessions", "star_join", "merge_upsert", "web_sessions", "ad_auctions"),
+        ("window_sessions", "star_join", "merge_upsert", "web_sessions", "ad_auctions", "hotel_bookings"),
         loss,
         loss_took,
     ),
     Problem(
         "stage-retry",
         "shuffle files of one executor are deleted before they are read",
-        ("star_join", "time_series", "tpch_joins", "energy_rollup", "flight_delays"),
+        ("star_join", "time_series", "tpch_joins", "energy_rollup", "flight_delays", "port_calls"),
         retry,
         retry_took,
     ),
     Problem(
         "slow-start",
         "the workers of a standalone cluster come late",
-        ("ingest_csv", "log_text", "bank_ledger", "parcel_routes"),
+        ("ingest_csv", "log_text", "bank_ledger", "parcel_routes", "library_loans"),
         late,
         late_took,
     ),
     Problem(
         "executor-churn",
         "idle executors are given back at once while the driver pauses",
-        ("time_series", "cube_report", "web_sessions", "ad_auctions"),
+        ("time_series", "cube_report", "web_sessions", "ad_auctions", "hotel_bookings"),
         churn,
         churn_took,
         # The pauses are the driver's own work.
@@ -243,7 +244,7 @@ PROBLEMS = [
     Problem(
         "idle-cores",
         "more cores than tasks, for little data",
-        ("feature_table", "window_sessions", "cube_report", "web_sessions", "ad_auctions"),
+        ("feature_table", "window_sessions", "cube_report", "web_sessions", "ad_auctions", "hotel_bookings"),
         idle,
         idle_took,
         # Few tasks for many cores: where they have enough to do, there are too few partitions.
@@ -252,7 +253,7 @@ PROBLEMS = [
     Problem(
         "speculation-waste",
         "copies of tasks that are not slow",
-        ("feature_table", "log_text", "bank_ledger", "parcel_routes"),
+        ("feature_table", "log_text", "bank_ledger", "parcel_routes", "library_loans"),
         eager,
         eager_took,
     ),

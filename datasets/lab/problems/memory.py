@@ -33,6 +33,7 @@ SPILL_KNOBS: dict[str, Knobs] = {
     "cube_report": {"rows": 800_000},
     "web_sessions": {"rows": 1_600_000},
     "ad_auctions": {"rows": 1_000_000},
+    "hotel_bookings": {"rows": 800_000},
 }
 
 
@@ -167,35 +168,35 @@ PROBLEMS = [
     Problem(
         "memory-spill",
         "little execution memory and few partitions",
-        ("window_sessions", "time_series", "cube_report", "web_sessions", "ad_auctions"),
+        ("window_sessions", "time_series", "cube_report", "web_sessions", "ad_auctions", "hotel_bookings"),
         spill,
         spill_took,
     ),
     Problem(
         "gc-pressure",
         "a library's cache of small objects in a small heap, steadily replaced",
-        ("feature_table", "star_join", "log_text", "bank_ledger", "parcel_routes"),
+        ("feature_table", "star_join", "log_text", "bank_ledger", "parcel_routes", "library_loans"),
         pressure,
         pressure_took,
     ),
     Problem(
         "executor-oom",
         "a library's cache takes the heap until tasks run out of memory",
-        ("star_join", "merge_upsert", "warehouse_load", "clinic_visits"),
+        ("star_join", "merge_upsert", "warehouse_load", "clinic_visits", "crop_yields"),
         dying,
         dying_took,
     ),
     Problem(
         "unused-memory",
         "far more heap than is used",
-        ("time_series", "ingest_csv", "cube_report", "basket_pairs", "film_ratings"),
+        ("time_series", "ingest_csv", "cube_report", "basket_pairs", "film_ratings", "song_clusters"),
         unused,
         unused_took,
     ),
     Problem(
         "memory-near-limit",
         "a library's cache holds most of the heap",
-        ("kmeans", "graph_rank", "basket_pairs", "film_ratings"),
+        ("kmeans", "graph_rank", "basket_pairs", "film_ratings", "song_clusters"),
         near,
         near_took,
         # A heap that is this full is collected again and again, more or less.

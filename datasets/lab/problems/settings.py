@@ -38,6 +38,7 @@ FEW_KNOBS: dict[str, dict[int, Knobs]] = {
         4: {"rows": 1_400_000, "existing": 900_000},
     },
     "clinic_visits": {1: {"rows": 500_000}, 2: {}, 3: {"rows": 600_000}, 4: {"rows": 1_100_000}},
+    "crop_yields": {1: {"rows": 600_000}, 2: {}, 3: {}, 4: {"rows": 1_500_000}},
 }
 FEW_CONF: dict[int, Conf] = {1: ONE_REDUCER, 2: ONE_REDUCER, 3: ONE_REDUCER | ONE_READER, 4: ONE_REDUCER | ONE_READER}
 LONE_MS = 300
@@ -151,6 +152,12 @@ MISSED_KNOBS: dict[str, dict[int, Knobs]] = {
         3: {"rows": 1_600_000, "patients": 30_000},
         4: {"rows": 2_400_000, "patients": 8_000},
     },
+    "crop_yields": {
+        1: {"rows": 400_000, "dressings": 300_000},
+        2: {"rows": 700_000, "dressings": 500_000},
+        3: {"rows": 1_400_000, "fields": 30_000},
+        4: {"rows": 2_200_000, "fields": 8_000},
+    },
 }
 
 
@@ -218,6 +225,12 @@ LARGE_KNOBS: dict[str, dict[int, Knobs]] = {
         3: {"patients": 1_100_000},
         4: {"patients": 2_000_000},
     },
+    "crop_yields": {
+        1: {"fields": 250_000},
+        2: {"fields": 550_000},
+        3: {"fields": 1_100_000},
+        4: {"fields": 2_000_000},
+    },
 }
 # No healthy form broadcasts more rows; some versions of Spark state tens of MB even for few of them.
 HEALTHY_ROWS = 130_000
@@ -254,6 +267,7 @@ MEMORY_FRACTIONS: dict[str, dict[int, str]] = {
     "graph_rank": {1: "0.05", 2: "0.04", 3: "0.03", 4: "0.02"},
     "basket_pairs": {1: "0.02", 2: "0.016", 3: "0.013", 4: "0.01"},
     "film_ratings": {1: "0.08", 2: "0.07", 3: "0.026", 4: "0.016"},
+    "song_clusters": {1: "0.019", 2: "0.017", 3: "0.0145", 4: "0.012"},
 }
 
 
@@ -306,28 +320,28 @@ PROBLEMS = [
     Problem(
         "too-few-partitions",
         "all goes through one task at a time",
-        ("time_series", "star_join", "merge_upsert", "tpch_joins", "warehouse_load", "clinic_visits"),
+        ("time_series", "star_join", "merge_upsert", "tpch_joins", "warehouse_load", "clinic_visits", "crop_yields"),
         few,
         few_took,
     ),
     Problem(
         "too-many-partitions",
         "shuffles go into hundreds of partitions",
-        ("python_features", "star_join", "merge_upsert", "warehouse_load", "clinic_visits"),
+        ("python_features", "star_join", "merge_upsert", "warehouse_load", "clinic_visits", "crop_yields"),
         many,
         many_took,
     ),
     Problem(
         "missed-broadcast",
         "no side of a join may be broadcast",
-        ("components", "star_join", "tpch_joins", "merge_upsert", "warehouse_load", "clinic_visits"),
+        ("components", "star_join", "tpch_joins", "merge_upsert", "warehouse_load", "clinic_visits", "crop_yields"),
         missed,
         missed_took,
     ),
     Problem(
         "large-broadcast",
         "a large side is broadcast by a hint",
-        ("star_join", "components", "graph_rank", "tpch_joins", "warehouse_load", "clinic_visits"),
+        ("star_join", "components", "graph_rank", "tpch_joins", "warehouse_load", "clinic_visits", "crop_yields"),
         large_broadcast,
         large_broadcast_took,
     ),

@@ -97,6 +97,7 @@ FULL_MB = {
     "merge_upsert": 10.0,
     "web_sessions": 8.0,
     "ad_auctions": 12.0,
+    "hotel_bookings": 10.0,
 }
 
 
@@ -132,21 +133,48 @@ PROBLEMS = [
     Problem(
         "straggler-task",
         "one task calculates longer over no more data",
-        ("feature_table", "kmeans", "rdd_words", "cube_report", "log_text", "basket_pairs", "film_ratings"),
+        (
+            "feature_table",
+            "kmeans",
+            "rdd_words",
+            "cube_report",
+            "log_text",
+            "basket_pairs",
+            "film_ratings",
+            "song_clusters",
+        ),
         straggler,
         straggler_took,
     ),
     Problem(
         "task-failures",
         "tasks meet a bad record at their first attempt",
-        ("python_features", "star_join", "rdd_pipeline", "log_text", "tpch_joins", "bank_ledger", "parcel_routes"),
+        (
+            "python_features",
+            "star_join",
+            "rdd_pipeline",
+            "log_text",
+            "tpch_joins",
+            "bank_ledger",
+            "parcel_routes",
+            "library_loans",
+        ),
         failures,
         failures_took,
     ),
     Problem(
         "job-failure",
         "a task meets a bad record at every attempt, the driver refuses a large result, or the local disk is full",
-        ("window_sessions", "rdd_words", "compaction", "cube_report", "merge_upsert", "web_sessions", "ad_auctions"),
+        (
+            "window_sessions",
+            "rdd_words",
+            "compaction",
+            "cube_report",
+            "merge_upsert",
+            "web_sessions",
+            "ad_auctions",
+            "hotel_bookings",
+        ),
         job_failure,
         job_failure_took,
         # Where it is a task that fails, the failing task is a label as well.
