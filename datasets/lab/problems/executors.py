@@ -146,7 +146,7 @@ SMALL = {
     "cube_report": {"rows": 250_000, "files": 2, "sort_partitions": 2},
     "web_sessions": {"rows": 350_000, "files": 2},
     "ad_auctions": {"rows": 320_000, "files": 2},
-    "hotel_bookings": {"rows": 350_000, "files": 2},
+    "hotel_bookings": {"rows": 500_000, "files": 2},
 }
 
 
