@@ -68,8 +68,10 @@ fn a_point_of_a_curve_is_what_a_configuration_with_that_value_finds() {
         for point in &curve.points {
             let text = format!("[rules.data-skew]\n{} = {}", curve.name, point.value);
             let told = evaluate(&runs, &Config::from_toml(&text).unwrap(), Severity::Info, &options).unwrap();
-            let figures = told.problems.iter().find(|figures| figures.problem == skew).unwrap();
-            assert_eq!(&point.figures, figures, "{text}");
+            let mut figures = told.problems.iter().find(|figures| figures.problem == skew).unwrap().clone();
+            // Curves of thresholds have no confidence to rank by.
+            (figures.average_precision, figures.curve) = (None, Vec::new());
+            assert_eq!(point.figures, figures, "{text}");
             found += u64::from(figures.by_strength[2].found == 1);
         }
     }

@@ -30,6 +30,7 @@ pub(crate) enum Command {
     Diagnose(Diagnose),
     #[cfg(feature = "tables")]
     Extract(Extract),
+    Train(Train),
     Evaluate(Evaluate),
     Calibrate(Calibrate),
     /// Explains a rule: what it looks for, its thresholds, what to do; without a name lists them all
@@ -135,9 +136,22 @@ pub(crate) struct Diagnose {
     /// Thresholds, and which problems to look for (TOML)
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) models: ModelArgs,
     /// Threads to use [default: EMBERSCOPE_THREADS, else one a core]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
+}
+
+/// Which models look beside the rules.
+#[derive(Debug, Default, ClapArgs)]
+pub(crate) struct ModelArgs {
+    /// Use the models of this folder, as `emberscope train` wrote it, instead of those built in
+    #[arg(long, value_name = "DIR", conflicts_with = "no_models")]
+    pub(crate) models: Option<PathBuf>,
+    /// Use rules alone
+    #[arg(long)]
+    pub(crate) no_models: bool,
 }
 
 /// Writes feature tables: one row a task, stage attempt, executor, job, SQL execution, plan node, micro-batch, run
@@ -166,6 +180,68 @@ pub(crate) struct Extract {
     pub(crate) threads: Option<NonZeroUsize>,
 }
 
+/// Trains models on labelled runs: a tree for each problem, and a forest for what is unlike healthy runs
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "Examples:
+  emberscope train --labels datasets/lab/labels.jsonl --split training --out models/
+  emberscope diagnose --models models/ app.zstd
+
+Writes trees.json, anomalies.json, manifest.json and card.md, which says what the models are worth on workload families that they did not
+see, and how they decide. Equal runs and an equal seed give equal bytes. Labels are as for `emberscope evaluate`.")]
+pub(crate) struct Train {
+    /// The labels, one JSON object a line; their logs lie beside the file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) labels: PathBuf,
+    /// Learn from these feature tables, as `emberscope extract` writes them, instead of the logs
+    #[arg(long, value_name = "DIR")]
+    pub(crate) features: Option<PathBuf>,
+    /// Only the runs of this part of the set
+    #[arg(long, value_name = "NAME")]
+    pub(crate) split: Option<String>,
+    /// The folder for the models; files of the same names are replaced
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// What learns the models of the problems; the card compares all of them
+    #[arg(long, value_enum, default_value_t = Learner::Tree)]
+    pub(crate) learner: Learner,
+    /// Judge all learners, for the card, which takes many times as long
+    #[arg(long)]
+    pub(crate) compare: bool,
+    /// Seed of all that is drawn
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Share of healthy rows that the forests of what is usual may flag
+    #[arg(long, value_name = "SHARE", default_value_t = 0.05)]
+    pub(crate) false_alarms: f64,
+    /// Threads to use [default: EMBERSCOPE_THREADS, else one a core]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
+}
+
+/// Learners there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Learner {
+    /// One decision tree a problem, at most four deep
+    Tree,
+    /// A random forest of decision trees
+    Forest,
+    /// The decision tree of linfa-trees
+    LinfaTree,
+    /// The random forest of smartcore
+    SmartcoreForest,
+}
+
+impl From<Learner> for emberscope::models::Learner {
+    fn from(learner: Learner) -> Self {
+        match learner {
+            Learner::Tree => Self::Tree,
+            Learner::Forest => Self::Forest,
+            Learner::LinfaTree => Self::LinfaTree,
+            Learner::SmartcoreForest => Self::SmartcoreForest,
+        }
+    }
+}
+
 /// Says how good the findings are on labelled runs: precision, recall and F1 of each problem, every miss and false alarm
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:
@@ -177,6 +253,14 @@ Labels are one JSON object a line: {\"run\", \"log\" (relative to the file), \"f
 pub(crate) struct Evaluate {
     #[command(flatten)]
     pub(crate) labelled: Labelled,
+    /// How to write it
+    #[arg(long, value_enum, default_value_t = EvaluationFormat::Text)]
+    pub(crate) format: EvaluationFormat,
+    /// Where to write it instead of standard output; an old file is replaced when the new one is complete
+    #[arg(long, value_name = "PATH")]
+    pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) models: ModelArgs,
 }
 
 /// Shows what every value of a rule's thresholds would find on labelled runs: the curves that thresholds are set from
@@ -189,6 +273,9 @@ One threshold is moved at a time, from 0 to 8 times its value. Labels are as for
 pub(crate) struct Calibrate {
     #[command(flatten)]
     pub(crate) labelled: Labelled,
+    /// How to write it
+    #[arg(long, value_enum, default_value_t = CurveFormat::Text)]
+    pub(crate) format: CurveFormat,
     /// Only the thresholds of these problems' rules, separated by commas
     #[arg(long, value_name = "PROBLEM,...", value_delimiter = ',', value_parser = emberscope::problem)]
     pub(crate) only: Vec<Problem>,
@@ -209,9 +296,6 @@ pub(crate) struct Labelled {
     /// Findings below this severity do not count [default: info]
     #[arg(long, value_enum, value_name = "SEVERITY")]
     pub(crate) at: Option<Severity>,
-    /// How to write it
-    #[arg(long, value_enum, default_value_t = EvaluationFormat::Text)]
-    pub(crate) format: EvaluationFormat,
     /// Thresholds, and which problems to look for (TOML)
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
@@ -223,6 +307,17 @@ pub(crate) struct Labelled {
 /// How figures are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum EvaluationFormat {
+    /// For a terminal
+    Text,
+    /// For programs
+    Json,
+    /// A page with the curves
+    Html,
+}
+
+/// How curves of thresholds are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CurveFormat {
     /// For a terminal
     Text,
     /// For programs

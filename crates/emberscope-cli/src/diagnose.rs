@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context;
+use emberscope::models::{ModelChoice, Models};
 use emberscope::{BatchOptions, Config, Diagnosis, Redactor, Report, Unreadable, diagnose_all};
 use emberscope_report::TextOptions;
 
@@ -85,7 +87,17 @@ fn config(args: &args::Diagnose) -> anyhow::Result<Config> {
         config.fail_on = Some(severity.into());
     }
     config.redact |= args.redact;
+    config.models = chosen(&args.models)?;
     Ok(config)
+}
+
+/// The models that are asked for.
+pub(crate) fn chosen(args: &args::ModelArgs) -> anyhow::Result<ModelChoice> {
+    Ok(match &args.models {
+        Some(folder) => ModelChoice::Given(Arc::new(Models::read(folder)?)),
+        None if args.no_models => ModelChoice::None,
+        None => ModelChoice::BuiltIn,
+    })
 }
 
 /// Reads a configuration file.

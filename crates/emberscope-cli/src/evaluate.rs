@@ -5,29 +5,31 @@ use std::io::Write;
 use emberscope::evaluate::{LabelledRun, calibrate as curves, evaluate as figures, read_labels};
 use emberscope::{BatchOptions, Config, Severity};
 
-use crate::args::{self, EvaluationFormat};
-use crate::diagnose::read_config;
+use crate::args::{self, CurveFormat, EvaluationFormat};
+use crate::diagnose::{chosen, read_config};
 use crate::environment::Environment;
 use crate::output;
 use crate::{CLEAN, FAILED};
 
 pub(crate) fn evaluate(args: &args::Evaluate, out: &mut dyn Write, environment: &Environment) -> anyhow::Result<u8> {
-    let asked = Asked::of(&args.labelled, environment)?;
+    let mut asked = Asked::of(&args.labelled, environment)?;
+    asked.config.models = chosen(&args.models)?;
     let evaluation = figures(&asked.runs, &asked.config, asked.at, &asked.options)?;
-    let text = match args.labelled.format {
+    let text = match args.format {
         EvaluationFormat::Json => serde_json::to_string_pretty(&evaluation)? + "\n",
         EvaluationFormat::Text => emberscope_report::evaluation(&evaluation, environment.columns()),
+        EvaluationFormat::Html => emberscope_report::evaluation_html(&evaluation),
     };
-    output::write(&text, None, out)?;
+    output::write(&text, args.out.as_deref(), out)?;
     Ok(if evaluation.unreadable.is_empty() { CLEAN } else { FAILED })
 }
 
 pub(crate) fn calibrate(args: &args::Calibrate, out: &mut dyn Write, environment: &Environment) -> anyhow::Result<u8> {
     let asked = Asked::of(&args.labelled, environment)?;
     let calibration = curves(&asked.runs, &asked.config, &args.only, asked.at, &asked.options)?;
-    let text = match args.labelled.format {
-        EvaluationFormat::Json => serde_json::to_string_pretty(&calibration)? + "\n",
-        EvaluationFormat::Text => emberscope_report::calibration(&calibration),
+    let text = match args.format {
+        CurveFormat::Json => serde_json::to_string_pretty(&calibration)? + "\n",
+        CurveFormat::Text => emberscope_report::calibration(&calibration),
     };
     output::write(&text, None, out)?;
     Ok(if calibration.unreadable.is_empty() { CLEAN } else { FAILED })

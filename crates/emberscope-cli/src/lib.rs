@@ -15,6 +15,7 @@ mod inputs;
 mod output;
 mod progress;
 mod reflow;
+mod train;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -63,6 +64,7 @@ fn command(
         Command::Diagnose(args) => diagnose::diagnose(&args, out, err, environment),
         #[cfg(feature = "tables")]
         Command::Extract(args) => extract::extract(&args, out, err, environment),
+        Command::Train(args) => train::train(&args, out, err, &environment),
         Command::Evaluate(args) => evaluate::evaluate(&args, out, &environment),
         Command::Calibrate(args) => evaluate::calibrate(&args, out, &environment),
         Command::Rule { name } => explain::rule(name.as_deref(), out, &environment),

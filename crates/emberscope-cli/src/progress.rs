@@ -18,6 +18,35 @@ pub(crate) fn bar(bytes: Option<u64>, terminal: bool) -> ProgressBar {
     bar
 }
 
+/// A bar over steps with names.
+pub(crate) struct Steps(ProgressBar);
+
+/// A bar over steps; one that draws nothing when stderr is no terminal.
+pub(crate) fn steps(terminal: bool) -> Steps {
+    if !terminal {
+        return Steps(ProgressBar::hidden());
+    }
+    let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr_with_hz(5));
+    if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len} {msg}") {
+        bar.set_style(style);
+    }
+    Steps(bar)
+}
+
+impl Steps {
+    /// Shows how many steps are done and what comes next.
+    pub(crate) fn set(&self, done: usize, all: usize, next: &str) {
+        self.0.set_length(all as u64);
+        self.0.set_position(done as u64);
+        self.0.set_message(next.to_owned());
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn finish_and_clear(&self) {
+        self.0.finish_and_clear();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io;

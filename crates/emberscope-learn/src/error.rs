@@ -55,6 +55,14 @@ pub enum LearnError {
     /// What each feature adds cannot be said of slanted splits.
     #[error("what each feature adds is not known of a forest with slanted splits (extension above 0)")]
     Slanted,
+    /// A learner of another crate gave up.
+    #[error("{learner}: {message}")]
+    Other {
+        /// The crate.
+        learner: &'static str,
+        /// What it says.
+        message: String,
+    },
     /// An error of linfa's own.
     #[error(transparent)]
     Linfa(#[from] linfa::Error),

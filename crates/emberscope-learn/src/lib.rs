@@ -20,6 +20,7 @@ mod linfa_traits;
 pub mod metrics;
 mod nodes;
 mod onnx;
+pub mod others;
 mod random;
 pub mod random_forest;
 mod shap;

@@ -1,5 +1,10 @@
 //! How good scores and probabilities are.
 
+use rand::RngExt;
+use rayon::prelude::*;
+
+use crate::random;
+
 /// A point of the curve of precision over recall.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Operating {
@@ -103,6 +108,40 @@ pub fn reliability(probabilities: &[f64], answers: &[bool], groups: usize) -> Ve
         .collect()
 }
 
+/// Wilson's interval of a share: between which values the share of all such rows lies with 95 % (Wilson 1927). `None` without rows.
+pub fn wilson(part: u64, whole: u64) -> Option<(f64, f64)> {
+    const Z: f64 = 1.959_963_984_540_054;
+    if whole == 0 {
+        return None;
+    }
+    let (n, share) = (whole as f64, part as f64 / whole as f64);
+    let middle = (share + Z * Z / (2.0 * n)) / (1.0 + Z * Z / n);
+    let half = Z / (1.0 + Z * Z / n) * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
+    Some(((middle - half).max(0.0), (middle + half).min(1.0)))
+}
+
+/// The 95 % interval of a figure over sets of rows like this one: its quantiles over sets that are drawn from the rows with putting
+/// back (Efron 1979). `statistic` is given the places of the rows that were drawn; `None` where it never says anything.
+pub fn bootstrap(
+    rows: usize,
+    times: usize,
+    seed: u64,
+    statistic: impl Fn(&[usize]) -> Option<f64> + Sync,
+) -> Option<(f64, f64)> {
+    if rows == 0 {
+        return None;
+    }
+    let drawn = |index: usize| {
+        let mut random = random::stream(seed, index);
+        let places: Vec<usize> = (0..rows).map(|_| random.random_range(0..rows)).collect();
+        statistic(&places)
+    };
+    let mut values: Vec<f64> = (0..times).into_par_iter().filter_map(drawn).collect();
+    values.sort_by(f64::total_cmp);
+    let at = |share: f64| values.get(((values.len().max(1) - 1) as f64 * share).round() as usize).copied();
+    Some((at(0.025)?, at(0.975)?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,6 +167,21 @@ mod tests {
         assert_eq!(curve.len(), 5);
         assert_eq!(curve[2], Operating { threshold: 0.6, precision: 2.0 / 3.0, recall: 2.0 / 3.0 });
         assert_eq!(average_precision(&[0.1], &[false]), None);
+    }
+
+    #[test]
+    fn intervals_are_those_of_the_tables() {
+        // 8 of 10: 0.490 to 0.943 by Wilson's formula, worked out by hand.
+        let (low, high) = wilson(8, 10).unwrap();
+        assert!((low - 0.4902).abs() < 1e-4 && (high - 0.9433).abs() < 1e-4, "{low} {high}");
+        assert_eq!(wilson(0, 0), None);
+        assert!(wilson(0, 5).unwrap().0.abs() < 1e-12);
+        // The mean of 100 rows, half of them 1: its deviation is 0.05, and 1.96 of them are 0.098.
+        let mean = |places: &[usize]| Some(places.iter().filter(|at| **at < 50).count() as f64 / places.len() as f64);
+        let (low, high) = bootstrap(100, 2_000, 1, mean).unwrap();
+        assert!((low - 0.402).abs() < 0.03 && (high - 0.598).abs() < 0.03, "{low} {high}");
+        assert_eq!(bootstrap(100, 2_000, 1, mean), Some((low, high)));
+        assert_eq!(bootstrap(10, 5, 1, |_| None), None);
     }
 
     #[test]

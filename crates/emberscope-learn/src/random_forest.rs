@@ -105,6 +105,20 @@ impl RandomForest {
         self.features
     }
 
+    /// A forest of trees that something else grew.
+    pub(crate) fn of_trees(features: usize, trees: Vec<DecisionTree>) -> Self {
+        Self { features, trees }
+    }
+
+    /// The forest for tables that have only the columns that its splits look at, and which these are.
+    pub fn compacted(&self) -> (Self, Vec<usize>) {
+        let mut used: Vec<usize> = self.trees.iter().flat_map(DecisionTree::used).collect();
+        used.sort_unstable();
+        used.dedup();
+        let trees = self.trees.iter().map(|tree| tree.renumbered(&used)).collect();
+        (Self { features: used.len(), trees }, used)
+    }
+
     /// The trees.
     pub fn trees(&self) -> &[DecisionTree] {
         &self.trees

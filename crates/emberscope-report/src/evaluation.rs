@@ -1,6 +1,7 @@
 //! How good the findings are, as text.
 
 use emberscope::evaluate::{Calibration, Evaluation, Found, Point, ProblemFigures, ThresholdCurve};
+use emberscope::words;
 
 use crate::wrap::wrap;
 
@@ -18,10 +19,12 @@ pub fn evaluation(evaluation: &Evaluation, width: usize) -> String {
         evaluation.at.name(),
         evaluation.macro_f1.map_or_else(|| "-".to_owned(), |f1| format!("{f1:.3}")),
     );
+    out += &detectors(evaluation);
     out += &heading();
     for figures in &evaluation.problems {
         out += &row(figures.problem.name(), figures);
     }
+    out += &confidence(evaluation);
     let mut list = |heading: &str, lines: Vec<String>| {
         if lines.is_empty() {
             return;
@@ -36,6 +39,13 @@ pub fn evaluation(evaluation: &Evaluation, width: usize) -> String {
         }
     };
     let names = |names: &[&str]| if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
+    let pairs = evaluation.confusion.iter();
+    list(
+        "Told instead of what is there",
+        pairs
+            .map(|pair| format!("{} for {}: {}", pair.found, pair.labelled, words::plural(pair.runs, "run")))
+            .collect(),
+    );
     let misses = evaluation.misses.iter();
     list(
         "Missed",
@@ -61,6 +71,54 @@ pub fn evaluation(evaluation: &Evaluation, width: usize) -> String {
     );
     list("Logs that could not be read", evaluation.unreadable.clone());
     out
+}
+
+/// Rules and models, each by themselves and together; nothing where no model looked.
+fn detectors(evaluation: &Evaluation) -> String {
+    let models =
+        evaluation.detectors.iter().any(|figures| figures.detectors.name() == "models" && figures.macro_f1 > Some(0.0));
+    if !models {
+        return String::new();
+    }
+    let mut out = format!(
+        "{:<12} {:>9} {:>15} {:>22} {:>25}\n",
+        "findings of", "macro F1", "95 % interval", "healthy, no warning", "findings in a healthy run"
+    );
+    for figures in &evaluation.detectors {
+        let interval = figures.macro_f1_interval.map(|(low, high)| format!("{low:.3} to {high:.3}"));
+        out += &format!(
+            "{:<12} {:>9} {:>15} {:>22} {:>25}\n",
+            figures.detectors.name(),
+            number(figures.macro_f1, 3),
+            interval.unwrap_or_else(|| "-".to_owned()),
+            figures.healthy_runs_without_warning,
+            number(figures.false_alarms_per_healthy_run, 2),
+        );
+    }
+    let seen = &evaluation.anomalies;
+    out += &format!(
+        "Forests of what is usual flag {} of {} healthy runs and {} of {} with a severe problem\n\n",
+        seen.healthy_runs_flagged, seen.healthy_runs, seen.severe_runs_flagged, seen.severe_runs
+    );
+    out
+}
+
+/// How often findings are right that say how sure they are.
+fn confidence(evaluation: &Evaluation) -> String {
+    let groups: Vec<String> = evaluation
+        .reliability
+        .iter()
+        .map(|group| {
+            let (said, right) = (words::percent(group.confidence), words::percent(group.right));
+            format!("  of {} that are {said} sure {right} are right\n", words::plural(group.findings, "finding"))
+        })
+        .collect();
+    let brier = number(evaluation.brier, 3);
+    if groups.is_empty() { String::new() } else { format!("\nConfidence (Brier score {brier})\n{}", groups.concat()) }
+}
+
+fn number(value: Option<f64>, digits: usize) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
 }
 
 /// A line with the remark of the labels.
@@ -159,7 +217,11 @@ mod tests {
             false_negatives: 4 - found,
             precision: Some(1.0),
             recall: Some(found as f64 / 4.0),
+            precision_interval: None,
+            recall_interval: None,
             f1: Some(0.5),
+            average_precision: None,
+            curve: Vec::new(),
             subject_share: None,
         }
     }

@@ -76,7 +76,7 @@ fn one(diagnosis: &Diagnosis, several: bool, out: &mut String) {
                     finding.problem.to_string(),
                     for_markdown(&format!("{}{more}", phrases::place(&finding.subject))),
                     for_markdown(phrases::saves(diagnosis, finding).trim_start_matches("saves ")),
-                    for_markdown(phrases::sure(finding).trim_end_matches(" sure")),
+                    for_markdown(&phrases::sure(finding).replace(" sure", "")),
                 ],
                 out,
             );

@@ -270,9 +270,12 @@ pub(crate) fn saves(diagnosis: &Diagnosis, finding: &Finding) -> String {
     }
 }
 
-/// `90 % sure`.
+/// `90 % sure`; with who says so where that is not a rule alone: `95 % sure (rule and tree)`.
 pub(crate) fn sure(finding: &Finding) -> String {
-    format!("{} sure", words::percent(finding.confidence.clamp(0.0, 1.0)))
+    let mut kinds: Vec<&str> = std::iter::once(&finding.detector).chain(&finding.also).map(|by| by.kind).collect();
+    kinds.dedup();
+    let by = if kinds == ["rule"] { String::new() } else { format!(" ({})", enumerate(&kinds)) };
+    format!("{} sure{by}", words::percent(finding.confidence.clamp(0.0, 1.0)))
 }
 
 /// Where a finding points, in words without the name.

@@ -311,6 +311,9 @@ pub struct Finding {
     pub problem: Problem,
     /// What found it.
     pub detector: Detector,
+    /// What else found it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<Detector>,
     /// How bad it is.
     pub severity: Severity,
     /// How sure the detector is that the problem is there, from 0 to 1.
@@ -353,6 +356,7 @@ impl Finding {
         Self {
             problem,
             detector: Detector { kind: "rule", name: problem.name().to_owned() },
+            also: Vec::new(),
             severity: Severity::Info,
             confidence,
             summary: summary.into(),

@@ -3,19 +3,27 @@
 use std::collections::BTreeMap;
 
 use emberscope_extract::features::{ApplicationSummary, Features, Metric};
-use emberscope_rules::{ConfigurationNote, Context, Finding, RULES, Settings, Severity, assess, audit};
+use emberscope_rules::{ConfigurationNote, Context, Finding, RULES, Settings, Severity, Skipped, assess, audit, rank};
 use emberscope_run::{ImportIssue, IssueSeverity, Run, Source};
 
 use crate::config::Config;
 use crate::diagnosis::{
     Counts, Diagnosis, ImportIssueSummary, IssueLevel, RunSummary, SCHEMA_VERSION, SourceSummary, TaskSummary,
 };
+use crate::models::{Whole, join};
 use crate::redact::Redactor;
 
 /// The diagnosis of a run that was read; redacted when the configuration asks for it.
 pub fn diagnose_run(run: &Run, config: &Config) -> Diagnosis {
     let features = Features::of(run);
     let mut assessment = assess(run, &features, &config.detectors);
+    if let Some(models) = config.models.models() {
+        let whole = Whole::of(run, &features);
+        if let Err(error) = join(&mut assessment.findings, models, run, &whole, &config.detectors) {
+            assessment.skipped.push(Skipped { detector: "models".to_owned(), missing: vec![error.to_string()] });
+        }
+        assessment.findings = rank(assessment.findings);
+    }
     for finding in &mut assessment.findings {
         // More digits would claim what no rule knows.
         finding.confidence = (finding.confidence.clamp(0.0, 1.0) * 100.0).round() / 100.0;

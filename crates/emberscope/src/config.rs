@@ -17,6 +17,7 @@ use thiserror::Error;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::models::ModelChoice;
 use crate::suggest::did_you_mean;
 
 const KEYS: [&str; 5] = ["disabled", "fail_on", "only", "redact", "rules"];
@@ -28,6 +29,8 @@ pub struct Config {
     pub detectors: DetectorConfig,
     /// Findings of this severity or a higher one fail the run; `None` when none does.
     pub fail_on: Option<Severity>,
+    /// Which models look beside the rules.
+    pub models: ModelChoice,
     /// Whether names and texts of people, places and data are replaced by tokens (see [`crate::Redactor`]).
     pub redact: bool,
 }

@@ -10,6 +10,7 @@ mod diagnosis;
 pub mod evaluate;
 #[cfg(feature = "tables")]
 mod extract;
+pub mod models;
 mod redact;
 mod schema;
 pub mod suggest;

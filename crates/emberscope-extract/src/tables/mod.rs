@@ -13,6 +13,7 @@ mod file;
 mod frame;
 mod ndjson;
 mod parquet;
+mod read;
 mod tasks;
 
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ use crate::features::Features;
 use crate::features::catalogue::{RunRef, Table};
 use batch::Batch;
 use file::TableFile;
+pub use read::{ReadTable, read_table};
 use tasks::TaskRows;
 
 /// Rows of a batch: a row group of a Parquet file, a record batch of an Arrow file.
@@ -94,6 +96,14 @@ pub enum TableError {
         path: PathBuf,
         /// What the system says.
         source: std::io::Error,
+    },
+    /// A file is no such table.
+    #[error("{}: {message}", path.display())]
+    Decode {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
     },
     /// The rows could not be brought into the format.
     #[error("{}: cannot be written as {format}: {message}", path.display())]

@@ -13,6 +13,7 @@
 mod bins;
 mod grow;
 mod importance;
+mod of_grown;
 mod prune;
 mod render;
 #[cfg(test)]
@@ -21,6 +22,7 @@ mod tests;
 pub use importance::permutation_importance;
 pub(crate) use importance::shares;
 use ndarray::{Array1, ArrayBase, Data, Ix1, Ix2};
+pub(crate) use of_grown::Grown;
 use rayon::prelude::*;
 pub use render::LeafRule;
 use serde::{Deserialize, Serialize};
@@ -138,7 +140,7 @@ impl DecisionTreeParams {
 }
 
 /// Weights with which both answers have half of the whole; as they are where there is only one answer.
-fn balanced(answers: &[bool], weights: &[f64]) -> Vec<f64> {
+pub(crate) fn balanced(answers: &[bool], weights: &[f64]) -> Vec<f64> {
     let whole: f64 = weights.iter().sum();
     let yes: f64 = answers.iter().zip(weights).filter(|(answer, _)| **answer).map(|(_, weight)| weight).sum();
     let no = whole - yes;

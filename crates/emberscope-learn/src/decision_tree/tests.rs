@@ -223,3 +223,19 @@ fn what_cannot_be_is_refused_by_name() {
     let tree = params.fit(&rows, &answers).unwrap();
     assert!(matches!(tree.probabilities(&array![[1.0, 2.0]]), Err(LearnError::Features { expected: 1, found: 2 })));
 }
+
+#[test]
+fn a_tree_that_is_cut_is_the_one_that_is_grown_to_that_depth() {
+    let mut random = crate::random::stream(7, 0);
+    let rows = Array2::from_shape_fn((300, 5), |_| rand::RngExt::random::<f64>(&mut random));
+    let answers: Array1<bool> =
+        rows.rows().into_iter().map(|row| row[0] + row[1] * row[2] > 0.8 || row[3] < 0.1).collect();
+    let grown =
+        |max_depth| DecisionTreeParams { max_depth, ..DecisionTreeParams::default() }.fit(&rows, &answers).unwrap();
+    let whole = grown(6);
+    for depth in 0..=6 {
+        let (cut, short) = (whole.cut_at(depth), grown(depth));
+        assert_eq!((cut.leaves(), cut.depth()), (short.leaves(), short.depth()));
+        assert_eq!(cut.probabilities(&rows).unwrap(), short.probabilities(&rows).unwrap());
+    }
+}

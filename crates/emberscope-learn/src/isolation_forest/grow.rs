@@ -23,6 +23,10 @@ pub(super) fn tree(
     random: &mut Random,
 ) -> IsolationTree {
     let limit = depth_limit(rows.len());
+    // The rows lie all over a large table: side by side they are found again more quickly.
+    let own: Vec<f64> = rows.iter().flat_map(|&row| &values[row as usize * features..][..features]).copied().collect();
+    let table = Table { values: &own, features };
+    rows.iter_mut().enumerate().for_each(|(place, row)| *row = place as u32);
     let mut nodes = vec![Node { rows: rows.len() as u32, split: None }];
     let mut open = vec![(0usize, 0usize, rows.len(), 0u32)];
     let mut order: Vec<u32> = (0..features as u32).collect();
@@ -31,7 +35,6 @@ pub(super) fn tree(
         if here.len() < 2 || depth >= limit {
             continue;
         }
-        let table = Table { values, features };
         let at = if extension == 0 {
             axis(table, here, &mut order, random)
         } else {

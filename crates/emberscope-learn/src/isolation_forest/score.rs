@@ -6,27 +6,47 @@ use rayon::prelude::*;
 use super::grow::right;
 use super::{At, IsolationForest, IsolationTree, mean_search_length};
 
-/// Rows that go through a tree together: they fit into the first cache with it.
-const BLOCK: usize = 64;
-
 /// The mean path length of each row over all trees; the table lies row by row.
 pub(super) fn mean_path_lengths(forest: &IsolationForest, values: &[f64]) -> Array1<f64> {
+    // Blocks of rows that fit into the first cache with a tree, each row with room for so many features.
+    let sums = match forest.features {
+        0..=64 => sums::<64, 32>(forest, values),
+        65..=256 => sums::<256, 16>(forest, values),
+        _ => sums::<1024, 8>(forest, values),
+    };
+    let trees = forest.trees.len() as f64;
+    Array1::from(sums) / trees
+}
+
+/// The path lengths of each row, summed over the trees, in blocks of `ROWS` rows with room for `ROOM` features.
+fn sums<const ROOM: usize, const ROWS: usize>(forest: &IsolationForest, values: &[f64]) -> Vec<f64> {
     let features = forest.features;
     let flat: Option<Vec<FlatTree>> = forest.trees.iter().map(FlatTree::of).collect();
+    let flat = flat.filter(|_| features <= ROOM);
     let mut lengths = vec![0.0; values.len() / features];
-    let blocks = lengths.par_chunks_mut(BLOCK).zip(values.par_chunks(BLOCK * features));
-    blocks.for_each(|(lengths, rows)| match &flat {
-        Some(trees) if !rows.iter().any(|value| value.is_nan()) => {
-            trees.iter().for_each(|tree| tree.add_lengths(rows, features, lengths));
-        }
+    let blocks = lengths.par_chunks_mut(ROWS).zip(values.par_chunks(ROWS * features));
+    let padded = || vec![[0.0; ROOM]; ROWS];
+    blocks.for_each_init(padded, |padded, (lengths, rows)| match &flat {
+        Some(trees) if pad(rows, features, padded) => trees.iter().for_each(|tree| tree.add_lengths(padded, lengths)),
         _ => {
             for (length, row) in lengths.iter_mut().zip(rows.chunks_exact(features)) {
                 *length = forest.trees.iter().map(|tree| path_length(tree, row)).sum();
             }
         }
     });
-    let trees = forest.trees.len() as f64;
-    Array1::from(lengths) / trees
+    lengths
+}
+
+/// Puts rows at equal distances, so that no step through a tree asks how long a row is; `false` where a value is missing.
+fn pad<const ROOM: usize>(rows: &[f64], features: usize, padded: &mut [[f64; ROOM]]) -> bool {
+    let mut missing = false;
+    for (to, row) in padded.iter_mut().zip(rows.chunks_exact(features)) {
+        for (to, &value) in to.iter_mut().zip(row) {
+            missing |= value.is_nan();
+            *to = value;
+        }
+    }
+    !missing
 }
 
 /// The score of each row by the trees that were not grown on it; by all where there is no other.
@@ -110,13 +130,14 @@ impl FlatTree {
         Some(Self { nodes, lengths, height })
     }
 
-    /// Adds the path length of each row; at most [`BLOCK`] rows, none with a missing value.
-    fn add_lengths(&self, rows: &[f64], features: usize, lengths: &mut [f64]) {
-        let mut at = [0u32; BLOCK];
+    /// Adds the path length of each row; none has a missing value.
+    fn add_lengths<const ROOM: usize>(&self, rows: &[[f64; ROOM]], lengths: &mut [f64]) {
+        const MOST_ROWS: usize = 32;
+        let mut at = [0u32; MOST_ROWS];
         for _ in 0..self.height {
-            for (at, row) in at.iter_mut().zip(rows.chunks_exact(features)) {
+            for (at, row) in at.iter_mut().zip(rows) {
                 let FlatNode { threshold, feature, left } = self.nodes[*at as usize];
-                *at = left + u32::from(row[feature as usize] > threshold);
+                *at = left.wrapping_add(u32::from(row[feature as usize % ROOM] > threshold));
             }
         }
         for (length, at) in lengths.iter_mut().zip(at) {

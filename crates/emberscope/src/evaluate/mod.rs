@@ -6,15 +6,19 @@
 //! for what was brought about and had no effect.
 
 mod calibration;
+mod detectors;
 mod labels;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use detectors::ToldRun;
 use emberscope_extract::sources::{DiscoverLimits, InputError, RunInput, discover};
+use emberscope_learn::metrics::wilson;
 use emberscope_rules::{Finding, Problem, RULES, Severity, Subject};
 use serde::Serialize;
 
 pub use calibration::{Calibration, Point, RuleCurve, ThresholdCurve, calibrate};
+pub use detectors::{Anomalies, Confidence, Confused, DetectorFigures, Detectors};
 pub use labels::{Label, LabelError, LabelSubject, LabelledRun, STRENGTHS, read_labels};
 
 use crate::batch::{BatchOptions, diagnose_all};
@@ -39,6 +43,16 @@ pub struct Evaluation {
     pub macro_f1: Option<f64>,
     /// Each problem that has a label or a finding.
     pub problems: Vec<ProblemFigures>,
+    /// Rules and models, each by themselves and together.
+    pub detectors: Vec<DetectorFigures>,
+    /// What is told instead of what is there.
+    pub confusion: Vec<Confused>,
+    /// How often findings are right by their confidence.
+    pub reliability: Vec<Confidence>,
+    /// The mean square of what the confidence of findings was off by; null without findings.
+    pub brier: Option<f64>,
+    /// What isolation forests flag.
+    pub anomalies: Anomalies,
     /// Labelled problems of strength 2 or more that no finding names.
     pub misses: Vec<Miss>,
     /// Findings of problems that are not there.
@@ -64,8 +78,17 @@ pub struct ProblemFigures {
     pub precision: Option<f64>,
     /// Of what is there, the share that was found; null when nothing is there.
     pub recall: Option<f64>,
+    /// Between which values the precision lies with 95 % (Wilson).
+    pub precision_interval: Option<(f64, f64)>,
+    /// The same for the recall.
+    pub recall_interval: Option<(f64, f64)>,
     /// The harmonic mean of both; null when nothing is there.
     pub f1: Option<f64>,
+    /// The area under precision over recall by the confidence of what names the problem; null when nothing is there, and where only
+    /// rules are moved.
+    pub average_precision: Option<f64>,
+    /// Recall and precision at each confidence, from the highest on.
+    pub curve: Vec<(f64, f64)>,
     /// Of the runs found whose label names subjects, the share in which the finding names one of them; null without such.
     pub subject_share: Option<f64>,
 }
@@ -221,6 +244,7 @@ struct Counting {
     misses: Vec<Miss>,
     false_alarms: Vec<FalseAlarm>,
     unreadable: Vec<String>,
+    told: Vec<ToldRun>,
 }
 
 impl Default for Counting {
@@ -234,6 +258,7 @@ impl Default for Counting {
             misses: Vec::new(),
             false_alarms: Vec::new(),
             unreadable: Vec::new(),
+            told: Vec::new(),
         }
     }
 }
@@ -245,7 +270,9 @@ impl Counting {
             self.healthy += 1;
             self.quiet += u64::from(!diagnosis.reaches(Severity::Warning));
         }
-        let findings: Vec<&Finding> = diagnosis.findings.iter().filter(|finding| finding.severity >= self.at).collect();
+        self.told.push(ToldRun::of(run, diagnosis, self.at));
+        let counted = |finding: &&Finding| finding.severity >= self.at && Detectors::Together.found(finding);
+        let findings: Vec<&Finding> = diagnosis.findings.iter().filter(counted).collect();
         let own: BTreeSet<Problem> = findings.iter().map(|finding| finding.problem).collect();
         for &problem in own.iter().chain(run.problems.keys()).collect::<BTreeSet<_>>() {
             let told = Told::of(problem, run, &findings);
@@ -280,6 +307,10 @@ impl Counting {
         let mut problems: Vec<ProblemFigures> =
             self.tallies.iter().map(|(&problem, tally)| figures(problem, tally)).collect();
         problems.sort_by_key(|figures| order(&figures.problem));
+        for figures in &mut problems {
+            (figures.average_precision, figures.curve) = detectors::ranked(figures.problem, &self.told);
+        }
+        let (reliability, brier) = detectors::reliable(&self.told);
         let scores: Vec<f64> = problems.iter().filter_map(|figures| figures.f1).collect();
         Evaluation {
             runs: self.runs,
@@ -288,6 +319,11 @@ impl Counting {
             at: self.at,
             macro_f1: (!scores.is_empty()).then(|| scores.iter().sum::<f64>() / scores.len() as f64),
             problems,
+            detectors: detectors::compared(&self.told),
+            confusion: detectors::confused(&self.told),
+            reliability,
+            brier,
+            anomalies: detectors::anomalies(&self.told),
             misses: self.misses,
             false_alarms: self.false_alarms,
             unreadable: self.unreadable,
@@ -334,6 +370,10 @@ fn figures(problem: Problem, tally: &Tally) -> ProblemFigures {
         false_negatives: misses,
         precision: share(hits, hits + alarms),
         recall: share(hits, hits + misses),
+        precision_interval: wilson(hits, hits + alarms),
+        recall_interval: wilson(hits, hits + misses),
+        average_precision: None,
+        curve: Vec::new(),
         f1: (hits + misses > 0).then(|| 2.0 * hits as f64 / (2 * hits + alarms + misses) as f64),
         subject_share: share(tally.with_subject.found, tally.with_subject.labelled),
     }

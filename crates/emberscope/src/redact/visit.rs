@@ -87,6 +87,7 @@ fn finding(redactor: &Redactor, finding: &mut Finding) {
     let Finding {
         problem: _,
         detector: _,
+        also: _,
         severity: _,
         confidence: _,
         summary,

@@ -1,0 +1,81 @@
+//! `emberscope train`.
+
+use std::io::Write;
+use std::num::NonZeroUsize;
+
+use anyhow::Context;
+use emberscope::BatchOptions;
+use emberscope::evaluate::{LabelledRun, read_labels};
+use emberscope::models::{Learner, ObservedRun, TrainOptions, observe, train as fit};
+
+use crate::args;
+use crate::environment::Environment;
+use crate::{CLEAN, output, progress};
+
+pub(crate) fn train(
+    args: &args::Train,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+    environment: &Environment,
+) -> anyhow::Result<u8> {
+    let mut runs = read_labels(&args.labels)?;
+    if let Some(split) = &args.split {
+        runs.retain(|run| run.split == *split);
+    }
+    if runs.is_empty() {
+        anyhow::bail!("{}: no labelled run is asked for", args.labels.display());
+    }
+    let threads = environment.threads(args.threads)?;
+    let observed = match &args.features {
+        #[cfg(feature = "tables")]
+        Some(directory) => emberscope::models::observe_tables(directory, &runs)?,
+        #[cfg(not(feature = "tables"))]
+        Some(_) => anyhow::bail!("--features: this emberscope was built without feature tables"),
+        None => read(&runs, threads, environment)?,
+    };
+
+    let options = TrainOptions {
+        learner: args.learner.into(),
+        compare: args.compare,
+        seed: args.seed,
+        false_alarm_rate: args.false_alarms,
+    };
+    let bar = progress::steps(environment.progress);
+    let models = fit(&observed, &options, |done, all, next| bar.set(done, all, next))?;
+    bar.finish_and_clear();
+
+    std::fs::create_dir_all(&args.out).with_context(|| args.out.display().to_string())?;
+    let card = ("card.md", emberscope_report::card(&models));
+    for (name, text) in models.files().into_iter().chain([card]) {
+        output::write(&text, Some(&args.out.join(name)), out)?;
+    }
+    for (problem, why) in &models.manifest.without_model {
+        writeln!(err, "emberscope: no model for {problem}: {why}")?;
+    }
+    let learner = Learner::from(args.learner).name();
+    let kept: Vec<f64> = models.problems.iter().map(|model| model.validated.f1).collect();
+    let mean = kept.iter().sum::<f64>() / kept.len().max(1) as f64;
+    let summary = format!(
+        "{} models ({learner}) from {} runs of {} families, mean F1 {mean:.3} on families that they did not see: {}\n",
+        kept.len(),
+        models.manifest.runs,
+        models.manifest.families.len(),
+        args.out.join("card.md").display(),
+    );
+    output::write(&summary, None, out)?;
+    Ok(CLEAN)
+}
+
+/// What models see of the runs' logs.
+fn read(
+    runs: &[LabelledRun],
+    threads: Option<NonZeroUsize>,
+    environment: &Environment,
+) -> anyhow::Result<Vec<ObservedRun>> {
+    let bytes = runs.iter().filter_map(|run| std::fs::metadata(&run.log).ok()).map(|data| data.len()).sum();
+    let bar = progress::bar(Some(bytes), environment.progress);
+    let reading = |bytes: u64| bar.inc(bytes);
+    let observed = observe(runs, &BatchOptions { threads, progress: Some(&reading), ..BatchOptions::default() })?;
+    bar.finish_and_clear();
+    Ok(observed)
+}

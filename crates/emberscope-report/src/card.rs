@@ -1,0 +1,114 @@
+//! The card of a set of models: what they were made from, what they are worth, and how they decide.
+
+use std::fmt::Write as _;
+
+use emberscope::models::{Fitted, Learner, Models, ProblemModel};
+
+/// The card in Markdown.
+pub fn card(models: &Models) -> String {
+    let mut page = String::new();
+    let manifest = &models.manifest;
+    let _ = write!(
+        page,
+        "# Card of these models\n\nTrained by Emberscope {} on {} labelled runs ({} healthy) of {} workload families, with seed {}. `emberscope \
+         train` writes this page.\n\n",
+        manifest.emberscope_version,
+        manifest.runs,
+        manifest.healthy_runs,
+        manifest.families.len(),
+        manifest.seed,
+    );
+    let _ = writeln!(page, "Families: {}.\n", manifest.families.join(", "));
+    page.push_str(
+        "## What they are worth\n\nEach figure is of families that the model did not see: families are divided into parts, a model learns from all \
+         parts but one, with its depth and its threshold chosen by cross-validation among those, and is judged on the one left \
+         out. A run is called by its highest score. AP is the area under precision over recall.\n\n",
+    );
+    comparison(&mut page, models);
+    if !manifest.without_model.is_empty() {
+        page.push_str("\nThere is no model for these:\n\n");
+        for (problem, why) in &manifest.without_model {
+            let _ = writeln!(page, "- `{problem}`: {why}");
+        }
+    }
+    page.push_str("\n## How they decide\n");
+    for model in &models.problems {
+        decisions(&mut page, model);
+    }
+    page.push_str("\n## What is usual\n\n");
+    for model in &models.anomalies {
+        let _ = writeln!(
+            page,
+            "- {}: an isolation forest of {} trees over {} inputs, grown on {} rows of {} healthy runs; of further healthy runs of other \
+             workloads at most {:.2} % have a row that is called unusual.",
+            model.level,
+            model.forest.trees(),
+            model.inputs.len(),
+            model.rows,
+            model.runs,
+            model.false_alarm_rate * 100.0,
+        );
+    }
+    page.push_str(
+        "\n## What they cannot do\n\nThey know the runs they were trained on. A problem that was not labelled, or a workload unlike all of these, \
+         they do not know; where a run lies outside of what was seen in training, the finding says so. No model measures \
+         what a problem costs.\n",
+    );
+    page
+}
+
+fn comparison(page: &mut String, models: &Models) {
+    page.push_str("| problem | runs | families |");
+    for learner in Learner::ALL {
+        let _ = write!(page, " {} F1 | AP |", learner.name());
+    }
+    page.push_str("\n|---|---|---|");
+    page.push_str(&"---|---|".repeat(Learner::ALL.len()));
+    page.push('\n');
+    for (problem, compared) in &models.manifest.compared {
+        let Some(any) = compared.values().next() else { continue };
+        let _ = write!(page, "| {problem} | {} | {} |", any.runs_with, any.families_with);
+        for learner in Learner::ALL {
+            match compared.get(learner.name()) {
+                Some(validated) => {
+                    let _ = write!(page, " {:.2} | {:.2} |", validated.f1, validated.average_precision);
+                }
+                None => page.push_str(" - | - |"),
+            }
+        }
+        page.push('\n');
+    }
+    page.push_str("| **mean** | | |");
+    for learner in Learner::ALL {
+        let of: Vec<_> =
+            models.manifest.compared.values().filter_map(|compared| compared.get(learner.name())).collect();
+        let mean = |value: &dyn Fn(&emberscope::models::Validated) -> f64| {
+            of.iter().map(|validated| value(validated)).sum::<f64>() / of.len().max(1) as f64
+        };
+        let _ = write!(page, " {:.3} | {:.3} |", mean(&|v| v.f1), mean(&|v| v.average_precision));
+    }
+    page.push('\n');
+}
+
+fn decisions(page: &mut String, model: &ProblemModel) {
+    let names: Vec<&str> = model.inputs.iter().map(|input| input.name.as_str()).collect();
+    let _ = write!(
+        page,
+        "\n### {}\n\nJudges each {}; called from a score of {:.2}. F1 {:.2}, AP {:.2}.\n\n",
+        model.problem, model.level, model.threshold, model.validated.f1, model.validated.average_precision,
+    );
+    match &model.fitted {
+        Fitted::Tree(tree) => {
+            let _ = write!(page, "```\n{}```\n", tree.to_text(&names));
+        }
+        Fitted::Forest(forest) => {
+            let importances = forest.importances();
+            let mut order: Vec<usize> = (0..importances.len()).collect();
+            order.sort_by(|&a, &b| importances[b].total_cmp(&importances[a]));
+            let _ = writeln!(page, "{} trees; what they look at most:\n", forest.trees().len());
+            for &at in order.iter().take(8) {
+                let _ = writeln!(page, "- `{}`: {:.0} %", names[at], importances[at] * 100.0);
+            }
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Examples: the rows of labelled runs with the answer to one question each, "is this where the problem is?".
+
+use std::collections::BTreeMap;
+
+use emberscope_rules::Problem;
+use ndarray::{Array1, Array2, Axis};
+
+use super::level::{Level, RowKey};
+use super::observe::Observations;
+use crate::evaluate::LabelledRun;
+
+/// The least strength from which a labelled problem is an example of it; weaker ones are examples of nothing.
+const LEAST_STRENGTH: u8 = 2;
+
+/// A labelled run with what models see of it.
+#[derive(Debug, Clone)]
+pub struct ObservedRun {
+    /// The label.
+    pub label: LabelledRun,
+    /// Its rows by level.
+    pub observations: BTreeMap<Level, Observations>,
+}
+
+/// What a run is for one problem.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It has the problem.
+    Has,
+    /// It does not.
+    Free,
+    /// Nobody can say: it was brought about too weakly, or without effect.
+    Unsure,
+}
+
+impl Standing {
+    pub(super) fn of(run: &LabelledRun, problem: Problem) -> Self {
+        match run.problems.get(&problem) {
+            Some(label) if label.strength >= LEAST_STRENGTH => Self::Has,
+            Some(_) => Self::Unsure,
+            None if run.unsure.contains(&problem) => Self::Unsure,
+            None => Self::Free,
+        }
+    }
+}
+
+/// The examples of one problem.
+#[derive(Debug, Clone)]
+pub(super) struct Examples {
+    /// Rows x inputs of the problem's level.
+    pub(super) values: Array2<f64>,
+    /// Whether the problem is there.
+    pub(super) answers: Array1<bool>,
+    /// Weights: those of a run with the same answer sum to 1, so that a run of many stages counts as much as one of few.
+    pub(super) weights: Vec<f64>,
+    /// The place of each row's run in [`Self::runs`].
+    pub(super) run_of: Vec<usize>,
+    /// The runs: family, and whether they have the problem.
+    pub(super) runs: Vec<ExampleRun>,
+}
+
+/// A run of the examples.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ExampleRun {
+    pub(super) family: String,
+    pub(super) has: bool,
+}
+
+impl Examples {
+    /// The examples of a problem in observed runs. Runs that nobody can say anything of are left out, and so are those that have it
+    /// at no row that was seen.
+    pub(super) fn of(problem: Problem, observed: &[ObservedRun]) -> Self {
+        let level = Level::of(problem);
+        let columns = super::inputs::inputs(level).len();
+        let mut values = Vec::new();
+        let (mut answers, mut weights, mut run_of, mut runs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for run in observed {
+            let standing = Standing::of(&run.label, problem);
+            let Some(rows) = run.observations.get(&level) else { continue };
+            let has: Vec<bool> = rows.keys.iter().map(|key| is_subject(key, run, problem, level)).collect();
+            let (yes, no) = (has.iter().filter(|has| **has).count(), has.iter().filter(|has| !**has).count());
+            let told = match standing {
+                Standing::Has => yes > 0,
+                Standing::Free => no > 0,
+                Standing::Unsure => false,
+            };
+            if !told {
+                continue;
+            }
+            for (row, &answer) in rows.values.rows().into_iter().zip(&has) {
+                values.extend(row.iter().copied());
+                answers.push(answer);
+                weights.push(1.0 / if answer { yes } else { no } as f64);
+                run_of.push(runs.len());
+            }
+            runs.push(ExampleRun { family: run.label.family.clone(), has: standing == Standing::Has });
+        }
+        let rows = answers.len();
+        let values = Array2::from_shape_vec((rows, columns), values).unwrap_or_else(|_| Array2::zeros((0, columns)));
+        Self { values, answers: answers.into(), weights, run_of, runs }
+    }
+
+    /// Families with a run that has the problem, in order.
+    pub(super) fn families_with(&self) -> Vec<&str> {
+        let mut families: Vec<&str> = self.runs.iter().filter(|run| run.has).map(|run| run.family.as_str()).collect();
+        families.sort_unstable();
+        families.dedup();
+        families
+    }
+
+    /// The examples of some runs, which keep their places.
+    pub(super) fn only(&self, keep: impl Fn(usize) -> bool) -> Self {
+        let rows: Vec<usize> = (0..self.run_of.len()).filter(|&row| keep(self.run_of[row])).collect();
+        Self {
+            values: self.values.select(Axis(0), &rows),
+            answers: self.answers.select(Axis(0), &rows),
+            weights: rows.iter().map(|&row| self.weights[row]).collect(),
+            run_of: rows.iter().map(|&row| self.run_of[row]).collect(),
+            runs: self.runs.clone(),
+        }
+    }
+
+    /// Whether there are both answers.
+    pub(super) fn can_be_learned(&self) -> bool {
+        self.answers.iter().any(|answer| *answer) && self.answers.iter().any(|answer| !*answer)
+    }
+
+    /// The largest score of each run's rows; `None` for runs without rows here.
+    pub(super) fn by_run(&self, scores: &[f64]) -> Vec<Option<f64>> {
+        let mut largest: Vec<Option<f64>> = vec![None; self.runs.len()];
+        for (&run, &score) in self.run_of.iter().zip(scores) {
+            if let Some(slot) = largest.get_mut(run) {
+                *slot = Some(slot.map_or(score, |before| before.max(score)));
+            }
+        }
+        largest
+    }
+}
+
+/// Whether a row is where the run has the problem.
+fn is_subject(key: &RowKey, run: &ObservedRun, problem: Problem, level: Level) -> bool {
+    run.label
+        .problems
+        .get(&problem)
+        .is_some_and(|label| level == Level::Run || label.subjects.iter().any(|subject| key.is_named_by(subject)))
+}

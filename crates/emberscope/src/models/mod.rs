@@ -1,0 +1,29 @@
+//! Models: decision trees for the problems of the vocabulary, and isolation forests for what is unlike healthy runs.
+//!
+//! [`train`] makes them from labelled runs, [`Models`] reads and writes them, and a diagnosis uses them beside the rules.
+
+mod artefact;
+mod choice;
+mod examples;
+mod fit;
+mod folds;
+#[cfg(feature = "tables")]
+mod from_tables;
+mod inputs;
+mod join;
+mod level;
+mod observe;
+mod train;
+mod usual;
+
+pub use artefact::{AnomalyModel, FORMAT, Manifest, ModelError, ModelInput, Models, ProblemModel};
+pub use choice::ModelChoice;
+pub use examples::ObservedRun;
+pub use fit::{Fitted, Learner, Validated};
+#[cfg(feature = "tables")]
+pub use from_tables::observe_tables;
+pub use inputs::{Input, Scale, inputs, left_out};
+pub(crate) use join::join;
+pub use level::{Level, RowKey};
+pub use observe::{Observations, Whole};
+pub use train::{TrainError, TrainOptions, observe, train};

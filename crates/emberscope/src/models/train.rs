@@ -1,0 +1,272 @@
+//! Training: from labelled runs to models, with what they are worth.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use emberscope_extract::features::{Features, catalogue};
+use emberscope_extract::sources::{DiscoverLimits, InputError, ReadOptions, RunInput, SourceError, discover, read_run};
+use emberscope_learn::LearnError;
+use emberscope_rules::Problem;
+use ndarray::{Array2, ArrayView2, Axis};
+use thiserror::Error;
+
+use super::artefact::{FORMAT, Manifest, ModelInput, Models, ProblemModel};
+use super::examples::{Examples, ObservedRun, Standing};
+use super::fit::{Learner, Validated, calibration, choose, nested};
+use super::inputs::inputs;
+use super::level::Level;
+use super::observe::{Observations, Whole};
+use super::usual::usual;
+use crate::batch::{BatchOptions, Holding, for_each_run};
+use crate::evaluate::LabelledRun;
+
+/// The least F1 on families that were not seen from which a model is kept: below it more is wrong than right.
+const LEAST_F1: f64 = 0.5;
+
+/// How models are trained.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrainOptions {
+    /// What learns the models of the problems.
+    pub learner: Learner,
+    /// Whether all learners are judged, for the card, and not only the one that learns.
+    pub compare: bool,
+    /// Seed of all that is drawn.
+    pub seed: u64,
+    /// Share of healthy runs that the anomaly models may flag.
+    pub false_alarm_rate: f64,
+}
+
+impl Default for TrainOptions {
+    fn default() -> Self {
+        Self { learner: Learner::Tree, compare: false, seed: 0, false_alarm_rate: 0.05 }
+    }
+}
+
+/// Why nothing was trained.
+#[derive(Debug, Error)]
+pub enum TrainError {
+    /// A log is not there, or is none.
+    #[error(transparent)]
+    Input(#[from] InputError),
+    /// Logs that could not be read.
+    #[error("{}", .0.join("\n"))]
+    Unreadable(Vec<String>),
+    /// A feature table cannot be read.
+    #[cfg(feature = "tables")]
+    #[error(transparent)]
+    Table(#[from] emberscope_extract::tables::TableError),
+    /// Too little to learn from.
+    #[error("{0}")]
+    TooLittle(String),
+    /// What the learner says.
+    #[error(transparent)]
+    Learn(#[from] LearnError),
+}
+
+/// Reads labelled runs and keeps what models see of them.
+///
+/// # Errors
+///
+/// When a log is not there or cannot be read: models of fewer runs than were labelled would be others than were asked for.
+pub fn observe(runs: &[LabelledRun], options: &BatchOptions<'_>) -> Result<Vec<ObservedRun>, TrainError> {
+    let mut inputs: Vec<RunInput> = Vec::new();
+    let mut unreadable = Vec::new();
+    for run in runs {
+        match discover(&run.log, &DiscoverLimits::default())?.runs.into_iter().next() {
+            Some(input) => inputs.push(input),
+            None => unreadable.push(format!("{}: no event log", run.log.display())),
+        }
+    }
+    if !unreadable.is_empty() {
+        return Err(TrainError::Unreadable(unreadable));
+    }
+    let work = |input: &RunInput, options: &ReadOptions<'_>| {
+        let run = read_run(input, options)?;
+        Ok(Whole::of(&run, &Features::of(&run)))
+    };
+    let mut labels = runs.iter();
+    let mut observed = Vec::new();
+    for_each_run(&inputs, options, Holding::WhileWorking, work, |input, result: Result<Whole, SourceError>| {
+        if let Some(label) = labels.next() {
+            match result {
+                Ok(whole) => observed.push(ObservedRun::of(label.clone(), &whole)),
+                Err(error) => unreadable.push(format!("{}: {error}", input.path)),
+            }
+        }
+        std::ops::ControlFlow::Continue(())
+    });
+    if unreadable.is_empty() { Ok(observed) } else { Err(TrainError::Unreadable(unreadable)) }
+}
+
+impl ObservedRun {
+    /// What models see of a run.
+    pub fn of(label: LabelledRun, whole: &Whole) -> Self {
+        let observations = Level::ALL.iter().map(|&level| (level, whole.observations(level))).collect();
+        Self { label, observations }
+    }
+}
+
+/// Trains a model for each labelled problem, and one of what is usual for each level. `progress` is told of each step: how many are
+/// done, how many there are, and what comes next.
+///
+/// # Errors
+///
+/// When no labelled problem is in two workload families, or there are no healthy runs: nothing could be judged.
+pub fn train(
+    observed: &[ObservedRun],
+    options: &TrainOptions,
+    mut progress: impl FnMut(usize, usize, &str),
+) -> Result<Models, TrainError> {
+    let problems: Vec<Problem> = Problem::ALL
+        .iter()
+        .copied()
+        .filter(|&problem| observed.iter().any(|run| Standing::of(&run.label, problem) == Standing::Has))
+        .collect();
+    let steps = problems.len() + Level::ALL.len();
+    let mut models = Models { manifest: manifest(observed, options), ..Models::default() };
+    for (done, &problem) in problems.iter().enumerate() {
+        progress(done, steps, problem.name());
+        let examples = Examples::of(problem, observed);
+        for &learner in Learner::ALL.iter().filter(|&&learner| options.compare || learner == options.learner) {
+            if let Some(validated) = nested(learner, &examples, options.seed)? {
+                let compared = models.manifest.compared.entry(problem.name().to_owned()).or_default();
+                compared.insert(learner.name().to_owned(), validated);
+            }
+        }
+        match of_problem(problem, &examples, observed, options, &models.manifest.compared)? {
+            Ok(model) => models.problems.push(model),
+            Err(why) => {
+                models.manifest.without_model.insert(problem.name().to_owned(), why);
+            }
+        }
+    }
+    for (at, &level) in Level::ALL.iter().enumerate() {
+        progress(problems.len() + at, steps, &format!("what is usual for each {level}"));
+        models.anomalies.extend(usual(level, observed, options)?);
+    }
+    progress(steps, steps, "");
+    if models.problems.is_empty() && models.anomalies.is_empty() {
+        return Err(TrainError::TooLittle(
+            "no problem is labelled in two workload families, and there are too few healthy runs: nothing could be learned that is \
+             judged on runs it was not learned from"
+                .to_owned(),
+        ));
+    }
+    Ok(models)
+}
+
+fn manifest(observed: &[ObservedRun], options: &TrainOptions) -> Manifest {
+    let families: BTreeSet<&str> = observed.iter().map(|run| run.label.family.as_str()).collect();
+    Manifest {
+        format: FORMAT,
+        emberscope_version: env!("CARGO_PKG_VERSION").to_owned(),
+        catalogue_hash: format!("{:016x}", catalogue::hash()),
+        training_checksum: checksum(observed),
+        runs: observed.len() as u64,
+        healthy_runs: observed.iter().filter(|run| run.label.healthy()).count() as u64,
+        families: families.into_iter().map(ToOwned::to_owned).collect(),
+        seed: options.seed,
+        learner: options.learner.name().to_owned(),
+        compared: BTreeMap::new(),
+        without_model: BTreeMap::new(),
+        false_alarm_rate: options.false_alarm_rate,
+    }
+}
+
+/// A checksum of labels and what was seen of the runs.
+fn checksum(observed: &[ObservedRun]) -> String {
+    let mut hasher = xxhash_rust::xxh3::Xxh3::new();
+    for run in observed {
+        hasher.update(run.label.run.as_bytes());
+        for (problem, label) in &run.label.problems {
+            hasher.update(problem.name().as_bytes());
+            hasher.update(&[label.strength]);
+        }
+        for rows in run.observations.values() {
+            for value in &rows.values {
+                hasher.update(&value.to_bits().to_le_bytes());
+            }
+        }
+    }
+    format!("{:032x}", hasher.digest128())
+}
+
+/// The model of a problem, or why there is none.
+fn of_problem(
+    problem: Problem,
+    examples: &Examples,
+    observed: &[ObservedRun],
+    options: &TrainOptions,
+    compared: &BTreeMap<String, BTreeMap<String, Validated>>,
+) -> Result<Result<ProblemModel, String>, TrainError> {
+    let learner = options.learner;
+    let validated = compared.get(problem.name()).and_then(|learners| learners.get(learner.name())).cloned();
+    let (Some(validated), Some(choice)) = (validated, choose(learner, examples, options.seed)?) else {
+        let families = examples.families_with().len();
+        return Ok(Err(format!("labelled in {families} workload families: two are needed to judge a model")));
+    };
+    if validated.f1 < LEAST_F1 {
+        return Ok(Err(format!("F1 {:.2} on families that it did not see: more is wrong than right", validated.f1)));
+    }
+    let Some(calibration) = calibration(examples, &choice.scores) else {
+        return Ok(Err("its scores cannot be calibrated".to_owned()));
+    };
+    let level = Level::of(problem);
+    let fitted = learner.fit(choice.depth, examples, options.seed)?;
+    let (fitted, used) = fitted.compacted();
+    let healthy = healthy_rows(level, observed);
+    let inputs = used.iter().map(|&at| described(level, at, at, examples.values.view(), healthy.view())).collect();
+    let threshold = choice.threshold;
+    Ok(Ok(ProblemModel {
+        problem: problem.name().to_owned(),
+        level,
+        learner,
+        inputs,
+        fitted,
+        calibration,
+        threshold,
+        validated,
+    }))
+}
+
+/// All rows of the healthy runs at a level.
+fn healthy_rows(level: Level, observed: &[ObservedRun]) -> Array2<f64> {
+    let columns = inputs(level).len();
+    let mut values = Vec::new();
+    for run in observed.iter().filter(|run| run.label.healthy()) {
+        if let Some(rows) = run.observations.get(&level) {
+            values.extend(rows.values.iter().copied());
+        }
+    }
+    let rows = values.len() / columns.max(1);
+    Array2::from_shape_vec((rows, columns), values).unwrap_or_else(|_| Array2::zeros((0, columns)))
+}
+
+/// An input of a level, with what was seen of it in a column of these tables.
+pub(super) fn described(
+    level: Level,
+    input: usize,
+    at: usize,
+    seen: ArrayView2<'_, f64>,
+    healthy: ArrayView2<'_, f64>,
+) -> ModelInput {
+    let known = |table: ArrayView2<'_, f64>| {
+        let mut values: Vec<f64> = table.column(at).iter().copied().filter(|value| !value.is_nan()).collect();
+        values.sort_by(f64::total_cmp);
+        values
+    };
+    let (all, usual) = (known(seen), known(healthy));
+    ModelInput {
+        name: inputs(level).get(input).map(|input| input.name.clone()).unwrap_or_default(),
+        least: all.first().copied(),
+        most: all.last().copied(),
+        typical: usual.get(usual.len() / 2).copied(),
+    }
+}
+
+/// The rows of a level as a model's inputs, by name.
+pub(super) fn select(level: Level, rows: &Observations, wanted: &[ModelInput]) -> Array2<f64> {
+    let list = inputs(level);
+    let at: Vec<usize> =
+        wanted.iter().filter_map(|input| list.iter().position(|known| known.name == input.name)).collect();
+    rows.values.select(Axis(1), &at)
+}

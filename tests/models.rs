@@ -1,0 +1,181 @@
+//! Models: what they learn from, what they give, and what is refused.
+
+#![allow(
+    clippy::pedantic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops where a promise is broken"
+)]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use emberscope::evaluate::{LabelledRun, read_labels};
+use emberscope::models::{
+    Fitted, Level, ModelChoice, Models, ObservedRun, TrainError, TrainOptions, Whole, observe, train,
+};
+use emberscope::{BatchOptions, Config, DiscoverLimits, ReadOptions, diagnose_run, discover, read_run};
+use emberscope_extract::features::Features;
+use emberscope_rules::Problem;
+use emberscope_run::Run;
+use serde_json::Value;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Runs of five families of the lab: healthy ones, skewed ones and those that spill.
+fn labelled() -> Vec<LabelledRun> {
+    let families = ["star_join", "tpch_joins", "window_sessions", "graph_rank", "cube_report"];
+    let mut runs = read_labels(&root().join("datasets/lab/labels.jsonl")).unwrap();
+    runs.retain(|run| {
+        let wanted = |problem: &Problem| matches!(problem, Problem::DataSkew | Problem::MemorySpill);
+        families.contains(&run.family.as_str()) && run.problems.keys().all(wanted) && run.unsure.is_empty()
+    });
+    runs
+}
+
+fn observed() -> Vec<ObservedRun> {
+    observe(&labelled(), &BatchOptions::default()).unwrap()
+}
+
+fn read(path: &Path) -> Run {
+    let input = discover(path, &DiscoverLimits::default()).unwrap().runs.remove(0);
+    read_run(&input, &ReadOptions::default()).unwrap()
+}
+
+fn seen(run: &Run) -> BTreeMap<Level, Vec<u64>> {
+    let whole = Whole::of(run, &Features::of(run));
+    let bits = |level| whole.observations(level).values.iter().map(|value: &f64| value.to_bits()).collect();
+    Level::ALL.iter().map(|&level| (level, bits(level))).collect()
+}
+
+/// The same run on another day, by somebody else, under other names and with other settings.
+fn disguised(event: &mut Value) {
+    const DAYS_MS: i64 = 1_000 * 86_400_000;
+    match event {
+        Value::Number(number) => {
+            if let Some(at) = number.as_i64().filter(|at| (1_500_000_000_000..2_500_000_000_000).contains(at)) {
+                *number = (at + DAYS_MS).into();
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(disguised),
+        Value::Object(fields) => {
+            for (key, value) in fields.iter_mut() {
+                match (key.as_str(), &mut *value) {
+                    (
+                        "App Name" | "App ID" | "User" | "Stage Name" | "Details" | "Host" | "description" | "details",
+                        Value::String(text),
+                    ) => {
+                        *text = format!("other {}", text.len());
+                    }
+                    ("Spark Properties", Value::Object(properties)) => {
+                        properties.insert("spark.app.name".to_owned(), "other".into());
+                        properties.insert("spark.sql.shuffle.partitions".to_owned(), "4711".into());
+                        properties.insert("spark.executor.memory".to_owned(), "99g".into());
+                        properties.remove("spark.eventLog.dir");
+                    }
+                    _ => disguised(value),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn models_see_no_names_dates_or_settings() {
+    let path = root().join("datasets/demo/skewed.zstd");
+    let text = zstd::decode_all(std::fs::File::open(&path).unwrap()).unwrap();
+    let mut other = String::new();
+    for line in std::str::from_utf8(&text).unwrap().lines() {
+        let mut event: Value = serde_json::from_str(line).unwrap();
+        disguised(&mut event);
+        other += &event.to_string();
+        other.push('\n');
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let disguise = folder.path().join("other-name");
+    std::fs::write(&disguise, other).unwrap();
+    let (run, other) = (read(&path), read(&disguise));
+    assert_ne!(run.application.name, other.application.name);
+    assert_ne!(run.application.started_at, other.application.started_at);
+    assert_eq!(seen(&run), seen(&other));
+    // And they do see the run.
+    assert_ne!(seen(&run), seen(&read(&root().join("datasets/demo/healthy.zstd"))));
+}
+
+#[test]
+fn equal_runs_and_an_equal_seed_give_equal_bytes_with_any_number_of_threads() {
+    let runs = labelled();
+    let one = BatchOptions { threads: std::num::NonZeroUsize::new(1), ..BatchOptions::default() };
+    let first = train(&observe(&runs, &one).unwrap(), &TrainOptions::default(), |_, _, _| {}).unwrap();
+    let mut steps = Vec::new();
+    let second = train(&observed(), &TrainOptions::default(), |done, all, _| steps.push((done, all))).unwrap();
+    assert_eq!(first.files(), second.files());
+    assert_eq!(steps.first().map(|step| step.0), Some(0));
+    assert!(steps.iter().all(|step| step.1 == steps[0].1) && steps.last().is_some_and(|step| step.0 == step.1));
+}
+
+#[test]
+fn models_are_read_as_they_were_written_and_say_what_they_look_at() {
+    let models = train(&observed(), &TrainOptions::default(), |_, _, _| {}).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in models.files() {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    assert_eq!(Models::read(folder.path()).unwrap(), models);
+    let spill = models.problems.iter().find(|model| model.problem == "memory-spill").unwrap();
+    assert_eq!(spill.level, Level::StageAttempt);
+    assert!(spill.validated.f1 > 0.8, "{:?}", spill.validated);
+    assert!(spill.inputs.iter().any(|input| input.name.contains("spill")), "{:?}", spill.inputs);
+    let Fitted::Tree(tree) = &spill.fitted else { panic!("{:?}", spill.fitted) };
+    assert!(tree.depth() <= 4 && tree.features() == spill.inputs.len());
+}
+
+#[test]
+fn models_of_other_features_are_refused_by_name() {
+    let mut models = train(&observed(), &TrainOptions::default(), |_, _, _| {}).unwrap();
+    models.problems[0].inputs[0].name = "memory_spil_ratio".to_owned();
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in models.files() {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    let refused = Models::read(folder.path()).unwrap_err().to_string();
+    assert!(refused.contains("trees.json") && refused.contains("memory_spil_ratio"), "{refused}");
+    assert!(refused.contains("memory_spill_ratio"), "the nearest name is given: {refused}");
+    let nowhere = Models::read(&folder.path().join("nowhere")).unwrap_err().to_string();
+    assert!(nowhere.contains("trees.json"), "{nowhere}");
+}
+
+#[test]
+fn what_a_rule_and_a_tree_both_find_is_one_finding_that_is_surer() {
+    let models = train(&observed(), &TrainOptions::default(), |_, _, _| {}).unwrap();
+    let run = read(&root().join("datasets/demo/spill.zstd"));
+    let alone = diagnose_run(&run, &Config { models: ModelChoice::None, ..Config::default() });
+    let both = diagnose_run(&run, &Config { models: ModelChoice::Given(Arc::new(models)), ..Config::default() });
+    let spill = |diagnosis: &emberscope::Diagnosis| {
+        let found: Vec<_> =
+            diagnosis.findings.iter().filter(|found| found.problem == Problem::MemorySpill).cloned().collect();
+        assert_eq!(found.len(), 1, "{found:#?}");
+        found[0].clone()
+    };
+    let (alone, both) = (spill(&alone), spill(&both));
+    assert_eq!((both.detector.kind, both.also[0].kind), ("rule", "tree"));
+    assert!(both.confidence >= alone.confidence && alone.also.is_empty());
+    assert_eq!((&both.summary, &both.savings, both.severity), (&alone.summary, &alone.savings, alone.severity));
+    assert!(both.evidence.iter().any(|evidence| evidence.feature == "model_probability_ratio"));
+}
+
+#[test]
+fn too_little_to_learn_from_is_said() {
+    let mut runs = observed();
+    runs.retain(|run| run.label.family == "star_join");
+    runs.truncate(3);
+    let Err(TrainError::TooLittle(why)) = train(&runs, &TrainOptions::default(), |_, _, _| {}) else {
+        panic!("trained")
+    };
+    assert!(why.contains("two workload families"), "{why}");
+}
