@@ -8,7 +8,15 @@ import sys
 from collections import Counter
 from typing import Any
 
-from datasets.lab.plan import JUDGED_FAMILIES, PLAN, SEEN_FAMILIES, SEEN_SECOND_FAMILIES, split_of
+from datasets.lab.plan import (
+    JUDGED_FAMILIES,
+    PLAN,
+    SEEDS_FROM,
+    SEEN_FAMILIES,
+    SEEN_SECOND_FAMILIES,
+    SEEN_THIRD_FAMILIES,
+    split_of,
+)
 from datasets.lab.record import HERE, LOGS, RECORDS
 
 MANIFEST = HERE / "manifest.json"
@@ -51,9 +59,9 @@ def manifest_of(found: list[dict[str, Any]]) -> dict[str, Any]:
         "labels_that_took": dict(sorted(problems.items())),
         "labels_that_did_not_take": sum(not label["took"] for record in good for label in record["labels"]),
         "split": {
-            "by": "workload family and seed: judged families have seeds of their own, from 301 on",
+            "by": f"workload family and seed: judged families have seeds of their own, from {SEEDS_FROM['judged'] + 1} on",
             "judged_families": list(JUDGED_FAMILIES),
-            "judged_before": [list(SEEN_FAMILIES), list(SEEN_SECOND_FAMILIES)],
+            "judged_before": [list(SEEN_FAMILIES), list(SEEN_SECOND_FAMILIES), list(SEEN_THIRD_FAMILIES)],
             "runs": dict(sorted(Counter(split_of(record["family"]) for record in good).items())),
         },
         "wall_s": _spread([record["wall_s"] for record in good]),
