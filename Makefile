@@ -82,16 +82,19 @@ lab-tables: build ## Write the feature tables of all the lab's runs to target/la
 
 # Figures that docs show are those that the commands print now. Terminals differ in width, files do not.
 FIGURES := datasets/lab/figures
-EVALUATE := COLUMNS=100 $(BIN) evaluate --labels datasets/lab/labels.jsonl
+EVALUATE := COLUMNS=100 $(BIN) evaluate --labels datasets/lab/labels.jsonl --no-models
 CALIBRATE := COLUMNS=100 $(BIN) calibrate --labels datasets/lab/labels.jsonl --split training
 
 lab-figures: build ## Write how good the rules are on the labelled runs to datasets/lab/figures.
 	@mkdir -p $(FIGURES)
 	@$(EVALUATE) --split training >$(FIGURES)/training.txt
+	@$(EVALUATE) --split judged >$(FIGURES)/judged.txt
 	@$(CALIBRATE) >$(FIGURES)/calibration.txt
 
 figures-fresh: build
-	@$(EVALUATE) --split training | diff -u $(FIGURES)/training.txt - || { echo "make lab-figures writes it" >&2; exit 1; }
+	@for split in training judged; do \
+	  $(EVALUATE) --split $$split | diff -u $(FIGURES)/$$split.txt - || { echo "make lab-figures writes it" >&2; exit 1; }; \
+	done
 	@$(CALIBRATE) | diff -u $(FIGURES)/calibration.txt - >/dev/null || { echo "calibration.txt is stale; make lab-figures writes it" >&2; exit 1; }
 
 bless: build ## Write again what is generated: docs, schema, snapshots.

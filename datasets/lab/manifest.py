@@ -59,7 +59,8 @@ def manifest_of(found: list[dict[str, Any]]) -> dict[str, Any]:
         "labels_that_took": dict(sorted(problems.items())),
         "labels_that_did_not_take": sum(not label["took"] for record in good for label in record["labels"]),
         "split": {
-            "by": f"workload family and seed: judged families have seeds of their own, from {SEEDS_FROM['judged'] + 1} on",
+            "by": "workload family and seed: judged families have seeds of their own, "
+            f"from {SEEDS_FROM['judged'] + 1} on",
             "judged_families": list(JUDGED_FAMILIES),
             "judged_before": [list(SEEN_FAMILIES), list(SEEN_SECOND_FAMILIES), list(SEEN_THIRD_FAMILIES)],
             "runs": dict(sorted(Counter(split_of(record["family"]) for record in good).items())),
