@@ -1,7 +1,8 @@
 """Time our models and scikit-learn's on the same tables, in turns.
 
-`python benches/learn.py [--pairs N]`, with numpy and scikit-learn in that Python. Prints the median seconds of each,
-for one thread and for two, and how often ours is faster. Ours is `cargo build --release --workspace --examples`.
+`python benches/learn.py [--pairs N] [--libraries]`, with numpy and scikit-learn in that Python. Prints the median
+seconds of each, for one thread and for two, and how often ours is faster.
+Ours is `cargo build --release --workspace --examples`.
 """
 
 import argparse
@@ -50,7 +51,7 @@ def forest(pairs: int) -> None:
             report(f"isolation forest, fit and score, {threads} threads", times)
 
 
-def trees(pairs: int) -> None:
+def trees(pairs: int, *, libraries: bool) -> None:
     """Fit trees to the first 100,000 of 200,000 x 100 numbers, and judge them on the others."""
     random = np.random.default_rng(2)
     rows = random.normal(size=(2 * ROWS, 100))
@@ -72,6 +73,16 @@ def trees(pairs: int) -> None:
                     accuracy = model.score(rows[ROWS:], answers[ROWS:])
                 report(f"decision tree, depth {depth}, fit, {threads} threads", times)
                 print(f"  accuracy: ours {figures['accuracy']:.4f}, scikit-learn {accuracy:.4f}")
+            # Minutes: once each, and on the one thread that they use.
+            for library in ("linfa-trees", "smartcore") if libraries else ():
+                own = ours(1, "tree", str(x), str(y), str(depth))
+                other = ours(1, "tree", str(x), str(y), str(depth), library)
+                print(
+                    f"decision tree, depth {depth}, fit, 1 thread: ours {own['fit_s']:.3f} s, "
+                    f"{library} {other['fit_s']:.3f} s; ours {other['fit_s'] / own['fit_s']:.0f} times as fast\n"
+                    f"  accuracy: ours {own['accuracy']:.4f}, {library} {other['accuracy']:.4f}",
+                    flush=True,
+                )
 
 
 def report(what: str, times: dict[str, list[float]]) -> None:
@@ -86,11 +97,14 @@ def main() -> int:
     """Measure both."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument(
+        "--libraries", action="store_true", help="linfa-trees and smartcore as well, which take minutes"
+    )
     arguments = parser.parse_args()
     if not MEASURE.exists():
         sys.exit(f"{MEASURE} is not there: cargo build --release --workspace --examples")
     forest(arguments.pairs)
-    trees(arguments.pairs)
+    trees(arguments.pairs, libraries=arguments.libraries)
     return 0
 
 

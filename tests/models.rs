@@ -8,7 +8,7 @@
     reason = "a test stops where a promise is broken"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -178,4 +178,77 @@ fn too_little_to_learn_from_is_said() {
         panic!("trained")
     };
     assert!(why.contains("two workload families"), "{why}");
+}
+
+/// The files of models, with one thing changed in one of them.
+fn damaged(models: &Models, file: &str, change: impl FnOnce(&mut Value)) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in models.files() {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    let path = folder.path().join(file);
+    let mut value: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    change(&mut value);
+    std::fs::write(&path, value.to_string()).unwrap();
+    let refused = Models::read(folder.path()).unwrap_err().to_string();
+    assert!(refused.contains(file), "{refused}");
+    refused
+}
+
+#[test]
+fn damaged_models_are_refused_and_name_the_file() {
+    let models = train(&observed(), &TrainOptions::default(), |_, _, _| {}).unwrap();
+    let tree = |value: &mut Value, change: &dyn Fn(&mut Value)| change(&mut value[0]["fitted"]["tree"]);
+    damaged(&models, "trees.json", |value| tree(value, &|tree| tree["nodes"] = serde_json::json!([])));
+    damaged(&models, "trees.json", |value| tree(value, &|tree| tree["nodes"][0]["split"]["left"] = 0.into()));
+    damaged(&models, "trees.json", |value| tree(value, &|tree| tree["nodes"][0]["split"]["left"] = 4_000_000.into()));
+    damaged(&models, "trees.json", |value| tree(value, &|tree| tree["nodes"][0]["split"]["feature"] = 99.into()));
+    damaged(&models, "trees.json", |value| tree(value, &|tree| tree["nodes"][0]["weight"] = (-1.0).into()));
+    damaged(&models, "trees.json", |value| value[0]["calibration"]["points"] = serde_json::json!([]));
+    damaged(&models, "trees.json", |value| value[0]["threshold"] = 7.into());
+    let level = damaged(&models, "trees.json", |value| value[0]["level"] = "run".into());
+    assert!(level.contains("run"), "{level}");
+    let twice = damaged(&models, "trees.json", |value| {
+        let copy = value[0].clone();
+        value.as_array_mut().unwrap().push(copy);
+    });
+    assert!(twice.contains("two models"), "{twice}");
+    let newer = damaged(&models, "manifest.json", |value| value["format"] = 99.into());
+    assert!(newer.contains("99"), "{newer}");
+    damaged(&models, "manifest.json", |value| value["format"] = 0.into());
+}
+
+#[test]
+fn labelled_runs_without_a_log_are_all_named_with_their_lines() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("labels.jsonl");
+    let line = |run: &str| format!("{{\"run\": \"{run}\", \"log\": \"{run}.zstd\", \"family\": \"one\"}}\n");
+    std::fs::write(&path, line("first") + &line("second")).unwrap();
+    let refused = observe(&read_labels(&path).unwrap(), &BatchOptions::default()).unwrap_err().to_string();
+    for (number, log) in [(1, "first.zstd"), (2, "second.zstd")] {
+        let said = refused.lines().find(|line| line.contains(&format!("labels.jsonl:{number}: "))).unwrap();
+        assert!(said.contains(log), "{refused}");
+    }
+}
+
+#[test]
+fn a_family_cannot_be_judged_by_what_only_it_has() {
+    // An input that is the name of the family, for those that have the problem, tells nothing of the families left out.
+    let mut runs = observed();
+    let place =
+        emberscope::models::inputs(Level::StageAttempt).iter().position(|input| input.name == "cpu_ratio").unwrap();
+    let families: BTreeSet<String> = runs.iter().map(|run| run.label.family.clone()).collect();
+    for run in &mut runs {
+        let skewed = run.label.problems.contains_key(&Problem::DataSkew);
+        let number = families.iter().position(|family| *family == run.label.family).unwrap() as f64;
+        let rows = run.observations.get_mut(&Level::StageAttempt).unwrap();
+        rows.values.fill(1.0);
+        rows.values.column_mut(place).fill(if skewed { 100.0 * (number + 1.0) } else { 100.0 * (number + 1.0) + 50.0 });
+    }
+    runs.retain(|run| run.label.healthy() || run.label.problems.contains_key(&Problem::DataSkew));
+    // Forests of what is usual can be trained, so that there is something to be judged.
+    let options = TrainOptions { false_alarm_rate: 0.2, ..TrainOptions::default() };
+    let models = train(&runs, &options, |_, _, _| {}).unwrap();
+    let validated = &models.manifest.compared["data-skew"]["tree"];
+    assert!(validated.average_precision < 0.7, "{validated:?}");
 }

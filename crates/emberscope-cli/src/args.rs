@@ -210,8 +210,8 @@ pub(crate) struct Train {
     /// Seed of all that is drawn
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
-    /// Share of healthy rows that the forests of what is usual may flag
-    #[arg(long, value_name = "SHARE", default_value_t = 0.05)]
+    /// Share of healthy runs that the forests of what is usual may flag, above 0 and below 1
+    #[arg(long, value_name = "SHARE", default_value_t = 0.05, value_parser = share)]
     pub(crate) false_alarms: f64,
     /// Threads to use [default: EMBERSCOPE_THREADS, else one a core]
     #[arg(long, value_name = "N")]
@@ -386,4 +386,10 @@ pub(crate) enum Schema {
     Diagnosis,
     /// What is written for several runs
     Report,
+}
+
+/// A share above 0 and below 1.
+fn share(text: &str) -> Result<f64, String> {
+    let share: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if share > 0.0 && share < 1.0 { Ok(share) } else { Err("not above 0 and below 1".to_owned()) }
 }

@@ -1,19 +1,24 @@
-//! Measures the models on files of numpy: `measure outliers FOLDER [SEEDS]`, `measure forest X.npy`, `measure tree X.npy Y.npy DEPTH`.
+//! Measures the models on files of numpy: `measure outliers FOLDER [SEEDS]`, `measure forest X.npy`,
+//! `measure tree X.npy Y.npy DEPTH [LEARNER]`.
 //!
 //! `outliers` prints the area under the receiver operating characteristic of an isolation forest on each labelled set of a folder
 //! (arrays `X` and `y` in `.npz` files), its mean and standard deviation over seeds. `forest` and `tree` print the seconds
-//! that fitting and scoring take, of one table that is read before. `export X.npy Y.npy FOLDER` writes models as ONNX, and beside each what
-//! it says of the rows (`NAME.npy`).
+//! that fitting and scoring take, of one table that is read before; `tree` also those of `linfa-trees` or `smartcore`.
+//! `export X.npy Y.npy FOLDER` writes models as ONNX, and beside each what it says of the rows (`NAME.npy`).
 
 use std::error::Error;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use emberscope_learn::metrics::roc_auc;
 use emberscope_learn::{DecisionTreeParams, IsolationForestParams, RandomForestParams};
+use linfa::DatasetBase;
+use linfa::prelude::{Fit, Predict};
 use ndarray::{Array1, Array2, s};
+use smartcore::linalg::basic::matrix::DenseMatrix;
+use smartcore::tree::decision_tree_classifier::{DecisionTreeClassifier, DecisionTreeClassifierParameters};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -39,32 +44,55 @@ fn main() -> Result<()> {
             );
             Ok(())
         }
-        ["tree", rows, answers, depth] => {
-            let (rows, answers) = (read_table(rows)?, read_answers(answers)?);
-            // The second half is judged.
-            let half = rows.nrows() / 2;
-            let start = Instant::now();
-            let params = DecisionTreeParams { max_depth: depth.parse()?, ..DecisionTreeParams::default() };
-            let tree = params.fit(&rows.slice(s![..half, ..]), &answers.slice(s![..half]))?;
-            let fitted = start.elapsed();
-            let probabilities = tree.probabilities(&rows.slice(s![half.., ..]))?;
-            let right = probabilities
-                .iter()
-                .zip(answers.iter().skip(half))
-                .filter(|(p, answer)| (**p > 0.5) == **answer)
-                .count();
-            println!(
-                "fit_s {:.4} accuracy {:.5} leaves {}",
-                fitted.as_secs_f64(),
-                right as f64 / (rows.nrows() - half) as f64,
-                tree.leaves()
-            );
-            Ok(())
+        ["tree", rows, answers, depth] => tree("ours", &read_table(rows)?, &read_answers(answers)?, depth.parse()?),
+        ["tree", rows, answers, depth, learner] => {
+            tree(learner, &read_table(rows)?, &read_answers(answers)?, depth.parse()?)
         }
         ["export", rows, answers, folder] => export(&read_table(rows)?, &read_answers(answers)?, Path::new(folder)),
-        _ => Err("measure outliers FOLDER [SEEDS] | forest X.npy | tree X.npy Y.npy DEPTH | export X.npy Y.npy FOLDER"
+        _ => Err("measure outliers FOLDER [SEEDS] | forest X.npy | tree X.npy Y.npy DEPTH [LEARNER] | export X.npy Y.npy FOLDER"
             .into()),
     }
+}
+
+/// Fits a tree to the first half of the rows and judges it on the second; a depth is the number of splits on a path.
+#[expect(clippy::print_stdout, reason = "it is a command")]
+fn tree(learner: &str, rows: &Array2<f64>, answers: &Array1<bool>, depth: u16) -> Result<()> {
+    let half = rows.nrows() / 2;
+    let (known, asked) = (rows.slice(s![..half, ..]).to_owned(), rows.slice(s![half.., ..]).to_owned());
+    let told = answers.slice(s![..half]).to_owned();
+    let (fitted, said): (Duration, Vec<bool>) = match learner {
+        "ours" => {
+            let params = DecisionTreeParams { max_depth: depth.into(), ..DecisionTreeParams::default() };
+            let start = Instant::now();
+            let tree = params.fit(&known, &told)?;
+            (start.elapsed(), tree.probabilities(&asked)?.iter().map(|p| *p > 0.5).collect())
+        }
+        "linfa-trees" => {
+            let params = linfa_trees::DecisionTree::params().max_depth(Some(depth.into()));
+            let dataset = DatasetBase::new(known, told);
+            let start = Instant::now();
+            let tree: linfa_trees::DecisionTree<f64, bool> = params.fit(&dataset)?;
+            let fitted = start.elapsed();
+            let said: Array1<bool> = tree.predict(&asked);
+            (fitted, said.to_vec())
+        }
+        "smartcore" => {
+            let matrix = |rows: &Array2<f64>| {
+                DenseMatrix::new(rows.nrows(), rows.ncols(), rows.iter().copied().collect(), false)
+            };
+            let classes: Vec<u32> = told.iter().map(|&answer| u32::from(answer)).collect();
+            // It counts the root as a level.
+            let params = DecisionTreeClassifierParameters::default().with_max_depth(depth + 1);
+            let (known, asked) = (matrix(&known)?, matrix(&asked)?);
+            let start = Instant::now();
+            let tree = DecisionTreeClassifier::<f64, u32, _, Vec<u32>>::fit(&known, &classes, params)?;
+            (start.elapsed(), tree.predict(&asked)?.into_iter().map(|class| class == 1).collect())
+        }
+        other => return Err(format!("{other}: ours, linfa-trees or smartcore").into()),
+    };
+    let right = said.iter().zip(answers.iter().skip(half)).filter(|(said, answer)| said == answer).count();
+    println!("fit_s {:.4} accuracy {:.5}", fitted.as_secs_f64(), right as f64 / said.len() as f64);
+    Ok(())
 }
 
 #[expect(clippy::print_stdout, reason = "it is a command")]

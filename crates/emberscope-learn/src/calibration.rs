@@ -8,9 +8,29 @@ use serde::{Deserialize, Serialize};
 /// It is to be fitted to scores of rows that the model was not fitted to. Groups of few rows do not give 0 or 1: each group is taken
 /// with one row of yes and one of no added in the proportion of the whole.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Written")]
 pub struct Calibration {
     /// Scores in ascending order, each with the probability there; between them it is interpolated.
     points: Vec<(f64, f64)>,
+}
+
+/// A map as it is read, which may be none.
+#[derive(Deserialize)]
+struct Written {
+    points: Vec<(f64, f64)>,
+}
+
+impl TryFrom<Written> for Calibration {
+    type Error = String;
+
+    fn try_from(Written { points }: Written) -> Result<Self, String> {
+        let known = points.iter().all(|(score, probability)| score.is_finite() && (0.0..=1.0).contains(probability));
+        let rises = points.is_sorted_by(|a, b| a.0 < b.0 && a.1 <= b.1);
+        if points.is_empty() || !known || !rises {
+            return Err("a calibration is no rising line of probabilities".to_owned());
+        }
+        Ok(Self { points })
+    }
 }
 
 impl Calibration {

@@ -15,8 +15,7 @@ use smartcore::linalg::basic::matrix::DenseMatrix;
 use crate::decision_tree::{Grown, balanced};
 use crate::{DecisionTree, DecisionTreeParams, LearnError, RandomForest, RandomForestParams, table};
 
-/// Grows linfa-trees' decision tree with depth, least rows of a leaf and balance of the answers as asked for; it takes no seed, and two
-/// trees of one table may differ.
+/// Grows linfa-trees' decision tree with depth, least rows of a leaf and balance of the answers as asked for.
 ///
 /// # Errors
 ///
@@ -33,7 +32,8 @@ pub fn linfa_tree<D: Data<Elem = f64>, T: Data<Elem = bool>>(
     let own = if params.balanced { balanced(&answers, weights) } else { weights.to_vec() };
     // Its least weights are of rows, so weights are taken relative to the mean one.
     let mean = own.iter().sum::<f64>() / own.len() as f64;
-    let relative: Array1<f32> = own.iter().map(|weight| (weight / mean) as f32).collect();
+    let relative: Array1<f32> =
+        own.iter().zip(&answers).map(|(own, &yes)| (own / mean * tie_break(yes)) as f32).collect();
     let classes: Array1<usize> = answers.iter().map(|&answer| usize::from(answer)).collect();
     let dataset = DatasetBase::new(ranked.ranks.clone(), classes).with_weights(relative);
     let tree = LinfaTree::params()
@@ -47,6 +47,11 @@ pub fn linfa_tree<D: Data<Elem = f64>, T: Data<Elem = bool>>(
     let mut grown = Vec::new();
     linfa_nodes(tree.root_node(), &mut grown);
     Ok(DecisionTree::of_grown(&ranked.put_back(grown), &table::row_major(rows), rows.ncols(), &answers, &own))
+}
+
+/// Yes weighs a little more: which class a leaf with a tie is given would be another at each fit.
+fn tie_break(yes: bool) -> f64 {
+    if yes { 1.0 + 1.0 / 4_096.0 } else { 1.0 }
 }
 
 /// The nodes, children behind their parents. A row goes to the right from the threshold on.
@@ -84,7 +89,8 @@ pub fn smartcore_forest<D: Data<Elem = f64>, T: Data<Elem = bool>>(
     let classes: Vec<u32> = answers.iter().map(|&answer| u32::from(answer)).collect();
     let asked = RandomForestClassifierParameters::default()
         .with_n_trees(u16::try_from(params.trees).unwrap_or(u16::MAX))
-        .with_max_depth(u16::try_from(params.tree.max_depth).unwrap_or(u16::MAX))
+        // It counts the root as a level.
+        .with_max_depth(u16::try_from(params.tree.max_depth).unwrap_or(u16::MAX).saturating_add(1))
         .with_min_samples_leaf(params.tree.min_leaf_rows)
         .with_seed(params.tree.seed);
     let forest = RandomForestClassifier::fit(&matrix, &classes, asked).map_err(|error| wrong(error.to_string()))?;
@@ -168,7 +174,10 @@ impl Ranked {
         let threshold = |grown: &Grown| {
             let column = self.values.get(grown.feature)?;
             let below = grown.threshold.floor() as usize;
-            Some(f64::midpoint(*column.get(below)?, *column.get(below + 1)?))
+            let (least, most) = (*column.get(below)?, *column.get(below + 1)?);
+            let middle = f64::midpoint(least, most);
+            // Between neighbouring doubles there is none.
+            Some(if middle < most { middle } else { least })
         };
         nodes
             .into_iter()

@@ -26,9 +26,29 @@ impl Default for RandomForestParams {
 
 /// A grown forest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Written")]
 pub struct RandomForest {
     features: usize,
     trees: Vec<DecisionTree>,
+}
+
+/// A forest as it is read, whose trees may be of different tables.
+#[derive(Deserialize)]
+struct Written {
+    features: usize,
+    trees: Vec<DecisionTree>,
+}
+
+impl TryFrom<Written> for RandomForest {
+    type Error = String;
+
+    fn try_from(Written { features, trees }: Written) -> Result<Self, String> {
+        match trees.iter().find(|tree| tree.features() != features) {
+            _ if trees.is_empty() => Err("a forest has no tree".to_owned()),
+            Some(tree) => Err(format!("a forest of {features} features has a tree of {}", tree.features())),
+            None => Ok(Self { features, trees }),
+        }
+    }
 }
 
 impl RandomForestParams {

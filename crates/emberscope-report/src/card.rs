@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use emberscope::models::{Fitted, Learner, Models, ProblemModel};
+use emberscope::models::{Fitted, Learner, Models, ProblemModel, Unusual};
 
 /// The card in Markdown.
 pub fn card(models: &Models) -> String {
@@ -39,8 +39,8 @@ pub fn card(models: &Models) -> String {
     for model in &models.anomalies {
         let _ = writeln!(
             page,
-            "- {}: an isolation forest of {} trees over {} inputs, grown on {} rows of {} healthy runs; of further healthy runs of other \
-             workloads at most {:.2} % have a row that is called unusual.",
+            "- {}: an isolation forest of {} trees over {} inputs, grown on {} rows of {} healthy runs; the threshold \
+             is set so that {:.2} % of healthy runs of other workloads have a row above it.",
             model.level,
             model.forest.trees(),
             model.inputs.len(),
@@ -49,12 +49,37 @@ pub fn card(models: &Models) -> String {
             model.false_alarm_rate * 100.0,
         );
     }
+    if let Some(unusual) = &manifest.unusual {
+        flagged(&mut page, unusual);
+    }
     page.push_str(
         "\n## What they cannot do\n\nThey know the runs they were trained on. A problem that was not labelled, or a workload unlike all of these, \
          they do not know; where a run lies outside of what was seen in training, the finding says so. No model measures \
          what a problem costs.\n",
     );
     page
+}
+
+/// What forests of what is usual flag, by problem and strength.
+fn flagged(page: &mut String, unusual: &Unusual) {
+    let severe = unusual.severe();
+    let _ = write!(
+        page,
+        "\nFlagged of runs whose workload family the forests did not see (no forest saw a run with a problem): {} of {} healthy ones, {} of \
+         {} with one problem of strength 4. By problem and strength:\n\n| problem | 1 | 2 | 3 | 4 |\n|---|---|---|---|---|\n",
+        unusual.healthy.flagged, unusual.healthy.runs, severe.flagged, severe.runs,
+    );
+    for (problem, by_strength) in &unusual.problems {
+        let _ = write!(page, "| {problem} |");
+        for counted in by_strength {
+            if counted.runs == 0 {
+                page.push_str(" - |");
+            } else {
+                let _ = write!(page, " {}/{} |", counted.flagged, counted.runs);
+            }
+        }
+        page.push('\n');
+    }
 }
 
 fn comparison(page: &mut String, models: &Models) {
@@ -92,9 +117,16 @@ fn comparison(page: &mut String, models: &Models) {
 
 fn decisions(page: &mut String, model: &ProblemModel) {
     let names: Vec<&str> = model.inputs.iter().map(|input| input.name.as_str()).collect();
+    let alone = match model.alone {
+        Some(alone) => format!(
+            "told without a rule from {:.2} ({} of {} such runs of families that it did not see had the problem)",
+            alone.score, alone.right, alone.runs,
+        ),
+        None => "never told without a rule".to_owned(),
+    };
     let _ = write!(
         page,
-        "\n### {}\n\nJudges each {}; called from a score of {:.2}. F1 {:.2}, AP {:.2}.\n\n",
+        "\n### {}\n\nJudges each {}; called from a score of {:.2}, {alone}. F1 {:.2}, AP {:.2}.\n\n",
         model.problem, model.level, model.threshold, model.validated.f1, model.validated.average_precision,
     );
     match &model.fitted {

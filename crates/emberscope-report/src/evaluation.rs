@@ -75,11 +75,7 @@ pub fn evaluation(evaluation: &Evaluation, width: usize) -> String {
 
 /// Rules and models, each by themselves and together; nothing where no model looked.
 fn detectors(evaluation: &Evaluation) -> String {
-    let models =
-        evaluation.detectors.iter().any(|figures| figures.detectors.name() == "models" && figures.macro_f1 > Some(0.0));
-    if !models {
-        return String::new();
-    }
+    let Some(trained_on) = evaluation.trained_on_runs else { return String::new() };
     let mut out = format!(
         "{:<12} {:>9} {:>15} {:>22} {:>25}\n",
         "findings of", "macro F1", "95 % interval", "healthy, no warning", "findings in a healthy run"
@@ -91,16 +87,30 @@ fn detectors(evaluation: &Evaluation) -> String {
             figures.detectors.name(),
             number(figures.macro_f1, 3),
             interval.unwrap_or_else(|| "-".to_owned()),
-            figures.healthy_runs_without_warning,
+            figures.healthy_runs_without_warning.map_or_else(|| "-".to_owned(), |runs| runs.to_string()),
             number(figures.false_alarms_per_healthy_run, 2),
         );
     }
     let seen = &evaluation.anomalies;
     out += &format!(
-        "Forests of what is usual flag {} of {} healthy runs and {} of {} with a severe problem\n\n",
-        seen.healthy_runs_flagged, seen.healthy_runs, seen.severe_runs_flagged, seen.severe_runs
+        "Forests of what is usual flag {} of {} healthy runs and {} of {} with a severe problem\n{}\n",
+        seen.healthy_runs_flagged,
+        seen.healthy_runs,
+        seen.severe_runs_flagged,
+        seen.severe_runs,
+        no_test(trained_on, evaluation.runs),
     );
     out
+}
+
+/// What models find in runs like those they learned from says nothing; empty where there are none.
+pub(crate) fn no_test(trained_on: u64, runs: u64) -> String {
+    if trained_on == 0 {
+        return String::new();
+    }
+    format!(
+        "The models were trained on the workload families of {trained_on} of these {runs} runs: what they find there is no test of them\n"
+    )
 }
 
 /// How often findings are right that say how sure they are.

@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
-use emberscope::evaluate::{Confidence, DetectorFigures, Evaluation, ProblemFigures};
+use emberscope::evaluate::{Confidence, Evaluation, ProblemFigures};
 
 use crate::escape::html;
+use crate::evaluation::no_test;
 
 /// Width and height of a curve in px.
 const SIDE: f64 = 150.0;
@@ -35,7 +36,7 @@ pub fn evaluation_html(evaluation: &Evaluation) -> String {
         evaluation.at.name(),
         number(evaluation.macro_f1),
     );
-    detectors(&mut page, &evaluation.detectors);
+    detectors(&mut page, evaluation);
     problems(&mut page, &evaluation.problems);
     page.push_str(
         "<h2>Precision over recall</h2>\n<p>By the confidence of what names the problem.</p>\n<div class=\"curves\">\n",
@@ -59,24 +60,35 @@ fn interval(value: Option<(f64, f64)>) -> String {
     value.map_or_else(|| "-".to_owned(), |(low, high)| format!("{low:.2} to {high:.2}"))
 }
 
-fn detectors(page: &mut String, all: &[DetectorFigures]) {
+fn detectors(page: &mut String, evaluation: &Evaluation) {
     page.push_str(
         "<h2>Rules and models</h2>\n<table><caption>Each by itself, and together</caption>\n<tr><th scope=\"col\">findings of</th><th \
          scope=\"col\">macro F1</th><th scope=\"col\">95 % interval</th><th scope=\"col\">healthy runs without a warning</th><th \
          scope=\"col\">findings in a healthy run</th></tr>\n",
     );
-    for figures in all {
+    for figures in &evaluation.detectors {
         let _ = writeln!(
             page,
             "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
             figures.detectors.name(),
             number(figures.macro_f1),
             interval(figures.macro_f1_interval),
-            figures.healthy_runs_without_warning,
+            figures.healthy_runs_without_warning.map_or_else(|| "-".to_owned(), |runs| runs.to_string()),
             number(figures.false_alarms_per_healthy_run),
         );
     }
     page.push_str("</table>\n");
+    let Some(trained_on) = evaluation.trained_on_runs else { return };
+    let seen = &evaluation.anomalies;
+    let _ = writeln!(
+        page,
+        "<p>Forests of what is usual flag {} of {} healthy runs and {} of {} with a severe problem. {}</p>",
+        seen.healthy_runs_flagged,
+        seen.healthy_runs,
+        seen.severe_runs_flagged,
+        seen.severe_runs,
+        no_test(trained_on, evaluation.runs),
+    );
 }
 
 fn problems(page: &mut String, all: &[ProblemFigures]) {

@@ -55,6 +55,7 @@ fn diagnosis(findings: Vec<Finding>) -> Diagnosis {
         },
         findings,
         configuration: Vec::new(),
+        said: None,
     }
 }
 

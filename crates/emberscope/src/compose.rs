@@ -17,10 +17,14 @@ use crate::redact::Redactor;
 pub fn diagnose_run(run: &Run, config: &Config) -> Diagnosis {
     let features = Features::of(run);
     let mut assessment = assess(run, &features, &config.detectors);
+    let mut said = None;
     if let Some(models) = config.models.models() {
         let whole = Whole::of(run, &features);
-        if let Err(error) = join(&mut assessment.findings, models, run, &whole, &config.detectors) {
-            assessment.skipped.push(Skipped { detector: "models".to_owned(), missing: vec![error.to_string()] });
+        match join(&mut assessment.findings, models, run, &whole, &config.detectors) {
+            Ok(of_models) => said = Some(of_models),
+            Err(error) => {
+                assessment.skipped.push(Skipped { detector: "models".to_owned(), missing: vec![error.to_string()] });
+            }
         }
         assessment.findings = rank(assessment.findings);
     }
@@ -39,6 +43,7 @@ pub fn diagnose_run(run: &Run, config: &Config) -> Diagnosis {
         skipped: assessment.skipped,
         configuration: configuration(run, &features, config, &assessment.findings),
         findings: assessment.findings,
+        said,
     };
     if config.redact {
         Redactor::of_run(run).redact(&mut diagnosis);

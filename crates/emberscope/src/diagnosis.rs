@@ -4,6 +4,8 @@ use emberscope_rules::{ConfigurationNote, Finding, Severity, Skipped};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::models::Said;
+
 /// Version of the JSON; the first number changes when a field is taken away or changes its meaning.
 pub const SCHEMA_VERSION: &str = "1.0";
 
@@ -29,6 +31,9 @@ pub struct Diagnosis {
     /// What the run shows of its configuration and no finding advises already, by key; empty when only some problems were
     /// asked for.
     pub configuration: Vec<ConfigurationNote>,
+    /// What models say by themselves, told by a finding or not; `None` without models. Evaluation needs it, reports do not.
+    #[serde(skip)]
+    pub said: Option<Said>,
 }
 
 /// One attempt of an application, as far as it was seen.

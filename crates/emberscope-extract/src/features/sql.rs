@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use emberscope_run::{JobId, JobResult, PlanNode, Run, SqlExecution, SqlExecutionId, StageKey};
 
 use super::job::{Work, idle_ms, keys_by_job};
+use super::plan_rows::{PlanRows, is_scan};
 use super::stage::StageSummary;
 use super::timeline::Timeline;
 
@@ -78,12 +79,14 @@ pub struct PlanSummary {
     pub files_written: Option<u64>,
     /// Bytes that sorts, aggregates and joins spilled; `None` when none says.
     pub spill_bytes: Option<u64>,
+    /// What became of rows on their way through it.
+    pub rows: PlanRows,
 }
 
 impl PlanSummary {
     /// Counts the nodes of a plan.
     pub fn of(plan: &PlanNode) -> Self {
-        let mut summary = Self::default();
+        let mut summary = Self { rows: PlanRows::of(plan), ..Self::default() };
         let mut open = vec![(plan, 1_u64)];
         while let Some((node, depth)) = open.pop() {
             summary.depth = summary.depth.max(depth);
@@ -108,13 +111,9 @@ impl PlanSummary {
             }
         };
         add(&mut self.spill_bytes, "spill size");
-        let scan = name.starts_with("Scan ")
-            || name.contains("FileScan")
-            || name.contains("BatchScan")
-            || name.contains("Scan parquet");
         let counter = if name.contains("InMemoryTableScan") || name.contains("InMemoryTable Scan") {
             &mut self.cached_scans
-        } else if scan {
+        } else if is_scan(node) {
             add(&mut self.files_read, "number of files read");
             add(&mut self.files_read_bytes, "size of files read");
             add(&mut self.rows_scanned, "number of output rows");

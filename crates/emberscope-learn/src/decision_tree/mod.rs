@@ -153,10 +153,37 @@ pub(crate) fn balanced(answers: &[bool], weights: &[f64]) -> Vec<f64> {
 
 /// A grown tree.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Written")]
 pub struct DecisionTree {
     features: usize,
     /// The root is the first; the children of a node lie side by side, after it.
     nodes: Vec<Node>,
+}
+
+/// A tree as it is read, which may be no tree.
+#[derive(Deserialize)]
+struct Written {
+    features: usize,
+    nodes: Vec<Node>,
+}
+
+impl TryFrom<Written> for DecisionTree {
+    type Error = String;
+
+    fn try_from(Written { features, nodes }: Written) -> Result<Self, String> {
+        nodes::check(nodes.iter().map(|node| node.split.map(|split| split.left)))?;
+        for (at, node) in nodes.iter().enumerate() {
+            let Node { weight, yes, split, .. } = *node;
+            // Sums of the same numbers in another order differ in their last digits.
+            if !(weight.is_finite() && (0.0..=weight * (1.0 + 1e-9)).contains(&yes)) {
+                return Err(format!("node {at} of a tree has {yes} of a weight of {weight}"));
+            }
+            if let Some(split) = split {
+                nodes::check_split(at, split.feature, split.threshold, features)?;
+            }
+        }
+        Ok(Self { features, nodes })
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -192,15 +219,15 @@ impl Split {
 }
 
 impl Node {
-    /// Share of yes.
+    /// Share of yes; one half where nothing has a weight.
     fn probability(&self) -> f64 {
-        self.yes / self.weight
+        if self.weight > 0.0 { self.yes / self.weight } else { 0.5 }
     }
 
     /// Weight times Gini impurity, `2 p (1 - p)`.
     fn impurity(&self) -> f64 {
         let no = self.weight - self.yes;
-        2.0 * self.yes * no / self.weight
+        if self.weight > 0.0 { 2.0 * self.yes * no / self.weight } else { 0.0 }
     }
 }
 

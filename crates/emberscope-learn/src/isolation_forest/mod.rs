@@ -131,6 +131,7 @@ impl IsolationForestParams {
 
 /// A grown forest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Written")]
 pub struct IsolationForest {
     /// Columns of the tables that it is for.
     features: usize,
@@ -141,6 +142,45 @@ pub struct IsolationForest {
     threshold: Option<f64>,
     /// Share of rows like those of the training that the threshold promises to stay below.
     false_alarm_rate: Option<f64>,
+}
+
+/// A forest as it is read, whose nodes may be no trees.
+#[derive(Deserialize)]
+struct Written {
+    features: usize,
+    samples: usize,
+    trees: Vec<IsolationTree>,
+    threshold: Option<f64>,
+    false_alarm_rate: Option<f64>,
+}
+
+impl TryFrom<Written> for IsolationForest {
+    type Error = String;
+
+    fn try_from(written: Written) -> Result<Self, String> {
+        let Written { features, samples, trees, threshold, false_alarm_rate } = written;
+        if samples < 2 || trees.is_empty() {
+            return Err(format!("an isolation forest has {} trees of {samples} rows", trees.len()));
+        }
+        if let Some(wrong) = threshold.iter().chain(&false_alarm_rate).find(|share| !(0.0..=1.0).contains(*share)) {
+            return Err(format!("an isolation forest has a threshold or rate of {wrong}"));
+        }
+        for tree in &trees {
+            nodes::check(tree.nodes.iter().map(|node| node.split.as_ref().map(|split| split.left)))?;
+            for (at, node) in tree.nodes.iter().enumerate() {
+                match node.split.as_ref().map(|split| &split.at) {
+                    Some(At::Axis { feature, threshold }) => nodes::check_split(at, *feature, *threshold, features)?,
+                    Some(At::Slant { normal }) => {
+                        for part in normal {
+                            nodes::check_split(at, part.feature, part.weight + part.origin, features)?;
+                        }
+                    }
+                    None => {}
+                }
+            }
+        }
+        Ok(Self { features, samples, trees, threshold, false_alarm_rate })
+    }
 }
 
 /// A tree: its root is the first node, the children of a node lie side by side.

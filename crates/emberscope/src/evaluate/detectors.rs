@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::{COUNTED_STRENGTH, LabelledRun, Tally, Told, figures};
 use crate::diagnosis::Diagnosis;
+use crate::models::Said;
 
 /// Resamplings of an interval.
 const RESAMPLINGS: usize = 1_000;
@@ -20,7 +21,7 @@ const GROUPS: usize = 10;
 pub enum Detectors {
     /// What rules find.
     Rules,
-    /// What trained trees and forests of trees find.
+    /// What trained trees and forests of trees call, told in a diagnosis or not.
     Models,
     /// What any of them finds.
     Together,
@@ -41,16 +42,9 @@ impl Detectors {
 
     /// Whether a finding is one of theirs. What is only unusual names no problem.
     pub(super) fn found(self, finding: &Finding) -> bool {
-        let by = |wanted: bool| {
-            let kinds = std::iter::once(&finding.detector).chain(&finding.also).map(|detector| detector.kind == "rule");
-            kinds.into_iter().any(|rule| rule == wanted)
-        };
-        finding.problem != Problem::UnknownAnomaly
-            && match self {
-                Self::Rules => by(true),
-                Self::Models => by(false),
-                Self::Together => true,
-            }
+        let by_rule =
+            || std::iter::once(&finding.detector).chain(&finding.also).any(|detector| detector.kind == "rule");
+        finding.problem != Problem::UnknownAnomaly && (self != Self::Rules || by_rule())
     }
 }
 
@@ -61,10 +55,11 @@ pub struct DetectorFigures {
     pub detectors: Detectors,
     /// Mean F1 over the problems that have a labelled run of strength 2 or more; null when there is none.
     pub macro_f1: Option<f64>,
-    /// Between which values it lies with 95 % over such sets of runs (bootstrap over runs); null when there is none.
+    /// Between which values it lies with 95 % over such sets of runs (bootstrap over workload families, whose runs are alike); null when there
+    /// is none.
     pub macro_f1_interval: Option<(f64, f64)>,
-    /// Healthy runs without a finding of severity warning or above.
-    pub healthy_runs_without_warning: u64,
+    /// Healthy runs without a finding of severity warning or above; null for models, whose calls have no severity.
+    pub healthy_runs_without_warning: Option<u64>,
     /// Findings that count in healthy runs, for each of these runs; null without healthy runs.
     pub false_alarms_per_healthy_run: Option<f64>,
     /// F1 of each problem that has a labelled run.
@@ -93,7 +88,7 @@ pub struct Confidence {
     pub right: f64,
 }
 
-/// What isolation forests flag.
+/// What isolation forests flag, told by other detectors or not.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Anomalies {
     /// Healthy runs.
@@ -111,17 +106,21 @@ pub struct Anomalies {
 pub(super) struct ToldRun {
     pub(super) label: LabelledRun,
     findings: Vec<Finding>,
+    said: Said,
 }
 
 impl ToldRun {
     pub(super) fn of(label: &LabelledRun, diagnosis: &Diagnosis, at: Severity) -> Self {
         let findings = diagnosis.findings.iter().filter(|finding| finding.severity >= at).cloned().collect();
-        Self { label: label.clone(), findings }
+        Self { label: label.clone(), findings, said: diagnosis.said.clone().unwrap_or_default() }
     }
 
     /// The findings of some detectors.
     fn by(&self, detectors: Detectors) -> Vec<&Finding> {
-        self.findings.iter().filter(|finding| detectors.found(finding)).collect()
+        match detectors {
+            Detectors::Models => self.said.calls.iter().collect(),
+            _ => self.findings.iter().filter(|finding| detectors.found(finding)).collect(),
+        }
     }
 
     /// The problems that are labelled or found.
@@ -149,20 +148,26 @@ fn mean(values: &BTreeMap<&'static str, f64>) -> Option<f64> {
 /// The figures of each kind of detectors.
 pub(super) fn compared(runs: &[ToldRun]) -> Vec<DetectorFigures> {
     let all: Vec<&ToldRun> = runs.iter().collect();
+    let mut by_family: BTreeMap<&str, Vec<&ToldRun>> = BTreeMap::new();
+    for run in runs {
+        by_family.entry(run.label.family.as_str()).or_default().push(run);
+    }
+    let families: Vec<Vec<&ToldRun>> = by_family.into_values().collect();
     let healthy: Vec<&ToldRun> = runs.iter().filter(|run| run.label.healthy()).collect();
     let of = |detectors| {
         let f1_now = f1(&all, detectors);
         let resampled = |places: &[usize]| {
-            let drawn: Vec<&ToldRun> = places.iter().filter_map(|&at| all.get(at).copied()).collect();
-            mean(&f1(&drawn, detectors))
+            let drawn = places.iter().filter_map(|&at| families.get(at)).flatten();
+            mean(&f1(&drawn.copied().collect::<Vec<_>>(), detectors))
         };
         let quiet = |run: &&&ToldRun| !run.by(detectors).iter().any(|finding| finding.severity >= Severity::Warning);
         let alarms: usize = healthy.iter().map(|run| run.by(detectors).len()).sum();
         DetectorFigures {
             detectors,
             macro_f1: mean(&f1_now),
-            macro_f1_interval: bootstrap(all.len(), RESAMPLINGS, 0, resampled),
-            healthy_runs_without_warning: healthy.iter().filter(quiet).count() as u64,
+            macro_f1_interval: bootstrap(families.len(), RESAMPLINGS, 0, resampled),
+            healthy_runs_without_warning: (detectors != Detectors::Models)
+                .then(|| healthy.iter().filter(quiet).count() as u64),
             false_alarms_per_healthy_run: (!healthy.is_empty()).then(|| alarms as f64 / healthy.len() as f64),
             f1: f1_now,
         }
@@ -238,7 +243,7 @@ pub(super) fn reliable(runs: &[ToldRun]) -> (Vec<Confidence>, Option<f64>) {
 pub(super) fn anomalies(runs: &[ToldRun]) -> Anomalies {
     let mut seen = Anomalies::default();
     for run in runs {
-        let flagged = run.findings.iter().any(|finding| finding.problem == Problem::UnknownAnomaly);
+        let flagged = run.said.stands_out;
         if run.label.healthy() {
             seen.healthy_runs += 1;
             seen.healthy_runs_flagged += u64::from(flagged);

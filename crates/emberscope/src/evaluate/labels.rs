@@ -26,6 +26,8 @@ pub struct LabelledRun {
     pub unsure: BTreeSet<Problem>,
     /// Why a problem is not found in this run, or found where it was not brought about, as somebody who looked says.
     pub remarks: BTreeMap<Problem, String>,
+    /// Where that is said: `FILE:LINE`.
+    pub said_at: String,
 }
 
 impl LabelledRun {
@@ -117,7 +119,8 @@ pub fn read_labels(path: &Path) -> Result<Vec<LabelledRun>, LabelError> {
     for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let number = index + 1;
         match labelled(line, folder) {
-            Ok(run) => {
+            Ok(mut run) => {
+                run.said_at = format!("{}:{number}", path.display());
                 if let Some(first) = seen.insert(run.run.clone(), number) {
                     wrong.push(format!("{}:{number}: run {:?} is in line {first} already", path.display(), run.run));
                 } else if let Some(first) = logs.insert(run.log.clone(), number) {
@@ -171,6 +174,7 @@ fn labelled(line: &str, folder: &Path) -> Result<LabelledRun, String> {
         problems,
         unsure,
         remarks,
+        said_at: String::new(),
     })
 }
 

@@ -53,6 +53,8 @@ pub struct Evaluation {
     pub brier: Option<f64>,
     /// What isolation forests flag.
     pub anomalies: Anomalies,
+    /// Runs of workload families that the models were trained on: what models find there says nothing of other runs. Null without models.
+    pub trained_on_runs: Option<u64>,
     /// Labelled problems of strength 2 or more that no finding names.
     pub misses: Vec<Miss>,
     /// Findings of problems that are not there.
@@ -155,6 +157,7 @@ pub fn evaluate(
     options: &BatchOptions<'_>,
 ) -> Result<Evaluation, InputError> {
     let mut counting = Counting { at, ..Counting::default() };
+    counting.trained_on = config.models.models().map(|models| models.manifest.families.iter().cloned().collect());
     let found = inputs(runs)?;
     counting.unreadable = found.unreadable;
     let mut truth = found.runs.into_iter();
@@ -245,6 +248,7 @@ struct Counting {
     false_alarms: Vec<FalseAlarm>,
     unreadable: Vec<String>,
     told: Vec<ToldRun>,
+    trained_on: Option<BTreeSet<String>>,
 }
 
 impl Default for Counting {
@@ -259,6 +263,7 @@ impl Default for Counting {
             false_alarms: Vec::new(),
             unreadable: Vec::new(),
             told: Vec::new(),
+            trained_on: None,
         }
     }
 }
@@ -324,6 +329,10 @@ impl Counting {
             reliability,
             brier,
             anomalies: detectors::anomalies(&self.told),
+            trained_on_runs: self
+                .trained_on
+                .as_ref()
+                .map(|families| self.told.iter().filter(|run| families.contains(&run.label.family)).count() as u64),
             misses: self.misses,
             false_alarms: self.false_alarms,
             unreadable: self.unreadable,

@@ -2,8 +2,9 @@
 //!
 //! A folder with `trees.json`, `anomalies.json`, `manifest.json` and a card (`card.md`). All is documented JSON; nothing of it is executed.
 
-use std::collections::BTreeMap;
-use std::fs;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use emberscope_extract::features::catalogue;
@@ -13,9 +14,11 @@ use emberscope_rules::Problem;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::fit::{Fitted, Learner, Validated};
+use super::examples::ObservedRun;
+use super::fit::{Alone, Fitted, Learner, Validated};
 use super::inputs::inputs;
 use super::level::Level;
+use crate::evaluate::STRENGTHS;
 
 /// Version of the files; one that is newer is refused.
 pub const FORMAT: u32 = 1;
@@ -55,6 +58,10 @@ pub struct ProblemModel {
     pub calibration: Calibration,
     /// The score from which it says that the problem is there.
     pub threshold: f64,
+    /// From where it says so where no rule found it; null where it is never right often enough for that.
+    pub alone: Option<Alone>,
+    /// Share of the runs that have the problem, of those in which a rule found it and the model too; null where rules could not look.
+    pub agreed: Option<f64>,
     /// How good it was on families that it did not see.
     pub validated: Validated,
 }
@@ -104,6 +111,64 @@ pub struct Manifest {
     pub without_model: BTreeMap<String, String>,
     /// Share of healthy runs that the anomaly models may flag, as it was asked for.
     pub false_alarm_rate: f64,
+    /// What the anomaly models flag; null where there are none.
+    pub unusual: Option<Unusual>,
+}
+
+/// Runs that forests flag which were grown on healthy runs of other families.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unusual {
+    /// Healthy runs, and those of them that are flagged.
+    pub healthy: Flagged,
+    /// Runs with each problem and no other, by strength from 1.
+    pub problems: BTreeMap<String, [Flagged; STRENGTHS as usize]>,
+}
+
+/// Runs, and those of them that are flagged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flagged {
+    /// Runs.
+    pub runs: u64,
+    /// Those that are flagged.
+    pub flagged: u64,
+}
+
+impl Flagged {
+    fn take(&mut self, flagged: bool) {
+        self.runs += 1;
+        self.flagged += u64::from(flagged);
+    }
+}
+
+impl Unusual {
+    /// Counts runs by label; `flagged` are places in `observed`.
+    pub(super) fn of(observed: &[ObservedRun], flagged: &BTreeSet<usize>) -> Self {
+        let mut seen = Self::default();
+        for (place, run) in observed.iter().enumerate() {
+            let flagged = flagged.contains(&place);
+            if run.label.healthy() {
+                seen.healthy.take(flagged);
+            }
+            let mut problems = run.label.problems.iter();
+            if let (Some((problem, label)), None) = (problems.next(), problems.next()) {
+                let by_strength = seen.problems.entry(problem.name().to_owned()).or_default();
+                let place = usize::from(label.strength.clamp(1, STRENGTHS) - 1);
+                if let Some(counted) = by_strength.get_mut(place) {
+                    counted.take(flagged);
+                }
+            }
+        }
+        seen
+    }
+
+    /// Runs with a problem of the greatest strength, over all problems.
+    pub fn severe(&self) -> Flagged {
+        let last = |by_strength: &[Flagged; STRENGTHS as usize]| by_strength.last().copied().unwrap_or_default();
+        self.problems.values().map(last).fold(Flagged::default(), |sum, one| Flagged {
+            runs: sum.runs + one.runs,
+            flagged: sum.flagged + one.flagged,
+        })
+    }
 }
 
 /// Trained models.
@@ -173,14 +238,33 @@ impl Models {
         manifest: &(PathBuf, String),
     ) -> Result<Self, ModelError> {
         let models = Self { manifest: parsed(manifest)?, problems: parsed(trees)?, anomalies: parsed(anomalies)? };
-        if models.manifest.format > FORMAT {
-            let message = format!("format {} is newer than {FORMAT}, which this program reads", models.manifest.format);
-            return Err(ModelError::Content { path: manifest.0.clone(), message });
+        let refuse = |file: &(PathBuf, String), message| Err(ModelError::Content { path: file.0.clone(), message });
+        let format = models.manifest.format;
+        if format > FORMAT || (format == 0 && !models.is_empty()) {
+            return refuse(manifest, format!("format {format} is none that this program reads ({FORMAT})"));
         }
+        let mut seen = BTreeSet::new();
         for model in &models.problems {
-            if Problem::from_name(&model.problem).is_none() {
-                let message = format!("the model of {:?} is for no problem of the vocabulary", model.problem);
-                return Err(ModelError::Content { path: trees.0.clone(), message });
+            let name = &model.problem;
+            let Some(problem) = Problem::from_name(name) else {
+                return refuse(trees, format!("the model of {name:?} is for no problem of the vocabulary"));
+            };
+            if !seen.insert(problem) {
+                return refuse(trees, format!("{name} has two models"));
+            }
+            if model.level != Level::of(problem) {
+                let (own, level) = (model.level, Level::of(problem));
+                return refuse(
+                    trees,
+                    format!("the model of {name} judges a {own}, where that problem is one of a {level}"),
+                );
+            }
+            if let Some(wrong) = [Some(model.threshold), model.alone.map(|alone| alone.score), model.agreed]
+                .into_iter()
+                .flatten()
+                .find(|score| !is_share(*score))
+            {
+                return refuse(trees, format!("the model of {name} calls from a score of {wrong}"));
             }
             let features = match &model.fitted {
                 Fitted::Tree(tree) => tree.features(),
@@ -188,11 +272,23 @@ impl Models {
             };
             check_inputs(&trees.0, &model.problem, model.level, &model.inputs, features)?;
         }
+        let mut levels = BTreeSet::new();
         for model in &models.anomalies {
+            if !levels.insert(model.level) || !is_share(model.false_alarm_rate) {
+                return refuse(
+                    anomalies,
+                    format!("two models of what is usual for each {}, or a rate of none", model.level),
+                );
+            }
             let name = format!("anomalies of {}", model.level);
             check_inputs(&anomalies.0, &name, model.level, &model.inputs, model.forest.features())?;
         }
         Ok(models)
+    }
+
+    /// Whether there is no model.
+    pub fn is_empty(&self) -> bool {
+        self.problems.is_empty() && self.anomalies.is_empty()
     }
 
     /// The files of the models: names and contents.
@@ -206,14 +302,19 @@ impl Models {
     }
 }
 
+fn is_share(value: f64) -> bool {
+    (0.0..=1.0).contains(&value)
+}
+
 fn read_bounded(path: &Path) -> Result<String, ModelError> {
     let wrong = |source| ModelError::Io { path: path.to_owned(), source };
-    let bytes = fs::metadata(path).map_err(wrong)?.len();
-    if bytes > MOST_BYTES {
-        let message = format!("{bytes} bytes are more than a model has ({MOST_BYTES} at most)");
+    let mut text = String::new();
+    File::open(path).map_err(wrong)?.take(MOST_BYTES + 1).read_to_string(&mut text).map_err(wrong)?;
+    if text.len() as u64 > MOST_BYTES {
+        let message = format!("more bytes than a model has ({MOST_BYTES} at most)");
         return Err(ModelError::Content { path: path.to_owned(), message });
     }
-    fs::read_to_string(path).map_err(wrong)
+    Ok(text)
 }
 
 fn parsed<T: for<'a> Deserialize<'a>>((path, text): &(PathBuf, String)) -> Result<T, ModelError> {

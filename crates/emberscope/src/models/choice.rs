@@ -24,8 +24,9 @@ impl ModelChoice {
         match self {
             Self::BuiltIn => BUILT_IN.as_ref(),
             Self::None => None,
-            Self::Given(models) => Some(models),
+            Self::Given(models) => Some(models.as_ref()),
         }
+        .filter(|models| !models.is_empty())
     }
 }
 
@@ -36,7 +37,7 @@ mod tests {
     #[test]
     fn what_is_built_in_fits_this_programs_features() {
         let models = Models::built_in().unwrap();
-        assert_eq!(ModelChoice::BuiltIn.models(), Some(&models));
+        assert_eq!(ModelChoice::BuiltIn.models(), Some(&models).filter(|models| !models.is_empty()));
         assert_eq!(ModelChoice::None.models(), None);
     }
 }

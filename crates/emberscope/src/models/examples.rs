@@ -1,6 +1,6 @@
 //! Examples: the rows of labelled runs with the answer to one question each, "is this where the problem is?".
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use emberscope_rules::Problem;
 use ndarray::{Array1, Array2, Axis};
@@ -19,6 +19,8 @@ pub struct ObservedRun {
     pub label: LabelledRun,
     /// Its rows by level.
     pub observations: BTreeMap<Level, Observations>,
+    /// The problems that rules found in it; `None` where rules could not look, as at feature tables.
+    pub ruled: Option<BTreeSet<Problem>>,
 }
 
 /// What a run is for one problem.
@@ -56,6 +58,8 @@ pub(super) struct Examples {
     pub(super) run_of: Vec<usize>,
     /// The runs: family, and whether they have the problem.
     pub(super) runs: Vec<ExampleRun>,
+    /// Whether each of the runs is one of these examples.
+    pub(super) asked: Vec<bool>,
 }
 
 /// A run of the examples.
@@ -63,11 +67,13 @@ pub(super) struct Examples {
 pub(super) struct ExampleRun {
     pub(super) family: String,
     pub(super) has: bool,
+    /// Whether rules found the problem in it; `None` where they could not look.
+    pub(super) ruled: Option<bool>,
 }
 
 impl Examples {
-    /// The examples of a problem in observed runs. Runs that nobody can say anything of are left out, and so are those that have it
-    /// at no row that was seen.
+    /// The examples of a problem in observed runs. Runs that nobody can say anything of are left out. A run that has it at no row that models
+    /// judge gives no rows, and counts as missed.
     pub(super) fn of(problem: Problem, observed: &[ObservedRun]) -> Self {
         let level = Level::of(problem);
         let columns = super::inputs::inputs(level).len();
@@ -78,25 +84,26 @@ impl Examples {
             let Some(rows) = run.observations.get(&level) else { continue };
             let has: Vec<bool> = rows.keys.iter().map(|key| is_subject(key, run, problem, level)).collect();
             let (yes, no) = (has.iter().filter(|has| **has).count(), has.iter().filter(|has| !**has).count());
-            let told = match standing {
-                Standing::Has => yes > 0,
-                Standing::Free => no > 0,
-                Standing::Unsure => false,
-            };
-            if !told {
+            if standing == Standing::Unsure {
                 continue;
             }
-            for (row, &answer) in rows.values.rows().into_iter().zip(&has) {
+            let known = standing == Standing::Free || yes > 0;
+            for (row, &answer) in rows.values.rows().into_iter().zip(&has).filter(|_| known) {
                 values.extend(row.iter().copied());
                 answers.push(answer);
                 weights.push(1.0 / if answer { yes } else { no } as f64);
                 run_of.push(runs.len());
             }
-            runs.push(ExampleRun { family: run.label.family.clone(), has: standing == Standing::Has });
+            runs.push(ExampleRun {
+                family: run.label.family.clone(),
+                has: standing == Standing::Has,
+                ruled: run.ruled.as_ref().map(|found| found.contains(&problem)),
+            });
         }
         let rows = answers.len();
         let values = Array2::from_shape_vec((rows, columns), values).unwrap_or_else(|_| Array2::zeros((0, columns)));
-        Self { values, answers: answers.into(), weights, run_of, runs }
+        let asked = vec![true; runs.len()];
+        Self { values, answers: answers.into(), weights, run_of, runs, asked }
     }
 
     /// Families with a run that has the problem, in order.
@@ -116,6 +123,7 @@ impl Examples {
             weights: rows.iter().map(|&row| self.weights[row]).collect(),
             run_of: rows.iter().map(|&row| self.run_of[row]).collect(),
             runs: self.runs.clone(),
+            asked: self.asked.iter().enumerate().map(|(place, asked)| *asked && keep(place)).collect(),
         }
     }
 

@@ -14,6 +14,10 @@ use super::folds::parts;
 const DEPTHS: [u32; 4] = [1, 2, 3, 4];
 /// Rows of a leaf at least.
 const LEAF_ROWS: usize = 3;
+/// Share of its calls that has to be right where no rule found the problem, and the least number of right ones that shows it: whoever
+/// speaks alone has to be right nearly always.
+const ALONE_PRECISION: f64 = 0.95;
+const ALONE_RUNS: u64 = 5;
 /// Trees of a forest.
 const FOREST_TREES: usize = 50;
 /// Depths of a forest's trees that are tried.
@@ -129,6 +133,28 @@ pub(super) struct Choice {
     pub(super) scores: Vec<f64>,
     /// The score from which a run counts as having the problem.
     pub(super) threshold: f64,
+    /// The score from which it is told where rules are silent.
+    pub(super) alone: Option<Alone>,
+    /// Share of the runs that have the problem, of those in which rules found it as well; `None` where rules could not look.
+    pub(super) agreed: Option<f64>,
+}
+
+/// From where a model speaks without a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Alone {
+    /// The score.
+    pub score: f64,
+    /// Runs of families that it did not see, in which no rule found the problem and whose score is as high.
+    pub runs: u64,
+    /// Those of them that have it.
+    pub right: u64,
+}
+
+impl Alone {
+    /// How sure that makes: the share that is right, with one right and one wrong one added.
+    pub fn confidence(self) -> f64 {
+        (self.right as f64 + 1.0) / (self.runs as f64 + 2.0)
+    }
 }
 
 /// Chooses the depth whose scores of left-out families rank runs best, and the threshold with the largest F1 on them; `None` where
@@ -139,10 +165,15 @@ pub(super) fn choose(learner: Learner, examples: &Examples, seed: u64) -> Result
     for (&depth, scores) in learner.depths().iter().zip(of_depths) {
         let (run_scores, answers) = told_runs(examples, &scores);
         let precision = average_precision(&run_scores, &answers).unwrap_or(0.0);
+        let ruled = |run: usize| examples.runs[run].ruled;
         // A deeper tree has to be better, not as good.
         if best.as_ref().is_none_or(|(before, _)| precision > *before + 1e-9) {
             let threshold = best_threshold(&run_scores, &answers);
-            best = Some((precision, Choice { depth, scores, threshold }));
+            let (silent, has) = told_where(examples, &scores, |run| ruled(run) != Some(true));
+            let alone = alone(&silent, &has, threshold);
+            let (found, has) = told_where(examples, &scores, |run| ruled(run) == Some(true));
+            let agreed = agreed(&found, &has, threshold);
+            best = Some((precision, Choice { depth, scores, threshold, alone, agreed }));
         }
     }
     Ok(best.map(|(_, choice)| choice))
@@ -150,8 +181,7 @@ pub(super) fn choose(learner: Learner, examples: &Examples, seed: u64) -> Result
 
 /// For each depth a score for each row by models that did not see its family; `None` where families are too few.
 fn left_out_scores(learner: Learner, examples: &Examples, seed: u64) -> Result<Option<Vec<Vec<f64>>>, LearnError> {
-    let seen = runs_with_rows(examples);
-    let Some(parts) = parts(&examples.runs, |place| seen[place]) else { return Ok(None) };
+    let Some(parts) = parts(&examples.runs, |place| examples.asked[place]) else { return Ok(None) };
     let depths = learner.depths();
     let deepest = depths.last().copied().unwrap_or(1);
     let mut scores = vec![vec![0.0; examples.run_of.len()]; depths.len()];
@@ -172,16 +202,17 @@ fn left_out_scores(learner: Learner, examples: &Examples, seed: u64) -> Result<O
     Ok(Some(scores))
 }
 
-fn runs_with_rows(examples: &Examples) -> Vec<bool> {
-    let mut seen = vec![false; examples.runs.len()];
-    examples.run_of.iter().for_each(|&run| seen[run] = true);
-    seen
+/// The largest score of each run, 0 without rows, and whether it has the problem.
+pub(super) fn told_runs(examples: &Examples, scores: &[f64]) -> (Vec<f64>, Vec<bool>) {
+    told_where(examples, scores, |_| true)
 }
 
-/// The largest score of each run that has rows, and whether it has the problem.
-pub(super) fn told_runs(examples: &Examples, scores: &[f64]) -> (Vec<f64>, Vec<bool>) {
+/// The same of some runs only.
+fn told_where(examples: &Examples, scores: &[f64], wanted: impl Fn(usize) -> bool) -> (Vec<f64>, Vec<bool>) {
     let by_run = examples.by_run(scores);
-    by_run.iter().zip(&examples.runs).filter_map(|(score, run)| Some(((*score)?, run.has))).unzip()
+    let runs = by_run.iter().zip(&examples.runs).enumerate();
+    let runs = runs.filter(|(place, _)| examples.asked[*place] && wanted(*place));
+    runs.map(|(_, (score, run))| (score.unwrap_or(0.0), run.has)).unzip()
 }
 
 /// The threshold with the largest F1, in the middle between the scores on its two sides; the higher one of equals.
@@ -199,6 +230,31 @@ pub(super) fn best_threshold(scores: &[f64], answers: &[bool]) -> f64 {
         }
         None => 1.0,
     }
+}
+
+/// The least score from which at least [`ALONE_PRECISION`] of the runs have the problem, [`ALONE_RUNS`] of them at least, in the middle between the
+/// scores on its two sides, and not below the threshold.
+fn alone(scores: &[f64], answers: &[bool], threshold: f64) -> Option<Alone> {
+    let curve = precision_recall(scores, answers);
+    let sure = |at: &usize| {
+        let called = called_from(scores, answers, curve[*at].threshold);
+        curve[*at].precision >= ALONE_PRECISION && called.right >= ALONE_RUNS && curve[*at].threshold >= threshold
+    };
+    let at = (0..curve.len()).rev().find(sure)?;
+    let below = curve.get(at + 1).map_or(0.0, |point| point.threshold);
+    let score = f64::midpoint(curve[at].threshold, below).max(threshold);
+    Some(Alone { score, ..called_from(scores, answers, curve[at].threshold) })
+}
+
+fn called_from(scores: &[f64], answers: &[bool], score: f64) -> Alone {
+    let called = || scores.iter().zip(answers).filter(|(own, _)| **own >= score);
+    Alone { score, runs: called().count() as u64, right: called().filter(|(_, has)| **has).count() as u64 }
+}
+
+/// The share of runs that have the problem among those that are called, with one right and one wrong one added; `None` without any.
+fn agreed(scores: &[f64], answers: &[bool], threshold: f64) -> Option<f64> {
+    let called = called_from(scores, answers, threshold);
+    (called.runs > 0).then(|| called.confidence())
 }
 
 /// How good a model is on families that it did not see, parameters and threshold chosen without them: nested cross-validation.
@@ -221,13 +277,29 @@ pub struct Validated {
 }
 
 /// Judges a learner on each part of the families in turn; `None` where fewer than two families have the problem.
+///
+/// A learner with several depths chooses among them within the other parts. With one depth only the threshold is left to choose, and it is
+/// chosen by the scores of the other parts' runs, each by a model that did not see its family.
 pub(super) fn nested(learner: Learner, examples: &Examples, seed: u64) -> Result<Option<Validated>, LearnError> {
     let Some(parts) = parts(&examples.runs, |_| true) else { return Ok(None) };
     let mut scores = Vec::new();
     let mut answers = Vec::new();
     let mut called = Vec::new();
+    let single = match learner.depths() {
+        [_] => left_out_scores(learner, examples, seed)?.and_then(|of_depths| of_depths.into_iter().next()),
+        _ => None,
+    };
     for part in 0..parts.count {
         let in_part = |run: usize| parts.has(part, &examples.runs[run].family);
+        if let Some(given) = &single {
+            let (of_others, has) = told_where(examples, given, |run| !in_part(run));
+            let threshold = best_threshold(&of_others, &has);
+            let (own, has) = told_where(examples, given, in_part);
+            called.extend(own.iter().map(|score| *score >= threshold));
+            scores.extend(own);
+            answers.extend(has);
+            continue;
+        }
         let (others, own) = (examples.only(|run| !in_part(run)), examples.only(in_part));
         if !others.can_be_learned() {
             continue;
@@ -260,9 +332,10 @@ pub(super) fn nested(learner: Learner, examples: &Examples, seed: u64) -> Result
     }))
 }
 
-/// The map from scores to probabilities that a row is where the problem is, by rows of left-out families.
+/// The map from the highest score of a run to the probability that it has the problem, by runs of left-out families.
 pub(super) fn calibration(examples: &Examples, scores: &[f64]) -> Option<Calibration> {
-    Calibration::fit(scores, examples.answers.as_slice()?, &examples.weights)
+    let (scores, answers) = told_runs(examples, scores);
+    Calibration::fit(&scores, &answers, &vec![1.0; scores.len()])
 }
 
 #[cfg(test)]
@@ -276,5 +349,30 @@ mod tests {
         assert!((threshold - 0.4).abs() < 1e-12, "{threshold}");
         assert!((best_threshold(&[0.5, 0.1], &[true, false]) - 0.3).abs() < 1e-12);
         assert!((best_threshold(&[], &[]) - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_model_speaks_alone_from_where_it_is_right_nearly_always() {
+        // Six right calls from 0.5 up, then a wrong one at 0.4: 6 of 7 are too few. Without the sixth it is five: just enough.
+        let scores = [0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.1];
+        let answers = [true, true, true, true, true, true, false, false];
+        let found = alone(&scores, &answers, 0.2).unwrap();
+        assert!((found.score - 0.45).abs() < 1e-12, "{found:?}");
+        assert_eq!((found.runs, found.right), (6, 6));
+        assert!((found.confidence() - 7.0 / 8.0).abs() < 1e-12);
+        assert_eq!(alone(&scores, &answers, 0.75), None, "three calls from the threshold on");
+        let four = [true, true, true, true, false, false, false, false];
+        assert_eq!(alone(&scores, &four, 0.2), None);
+        // A wrong call among 25 is 96 %: still nearly always.
+        let scores: Vec<f64> = (0..25).map(|at| 1.0 - f64::from(at) * 0.01).collect();
+        let answers: Vec<bool> = (0..25).map(|at| at != 3).collect();
+        assert!(alone(&scores, &answers, 0.2).is_some_and(|found| found.right == 24));
+    }
+
+    #[test]
+    fn where_both_speak_the_share_that_was_right_is_told() {
+        assert_eq!(agreed(&[0.9, 0.8, 0.2], &[true, false, true], 0.5), Some(0.5));
+        assert_eq!(agreed(&[0.9, 0.8, 0.7], &[true, true, true], 0.5), Some(0.8));
+        assert_eq!(agreed(&[0.2], &[true], 0.5), None);
     }
 }

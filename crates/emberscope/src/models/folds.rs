@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     fn run(family: &str, has: bool) -> ExampleRun {
-        ExampleRun { family: family.to_owned(), has }
+        ExampleRun { family: family.to_owned(), has, ruled: None }
     }
 
     #[test]

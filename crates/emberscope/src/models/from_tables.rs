@@ -45,9 +45,11 @@ pub fn observe_tables(directory: &Path, runs: &[LabelledRun]) -> Result<Vec<Obse
     let mut observed = Vec::new();
     for run in runs {
         match by_stem.get(&stem(&run.log)).map(Vec::as_slice) {
-            Some([whole]) => observed.push(ObservedRun::of(run.clone(), whole)),
-            Some(several) => wrong.push(format!("{}: {} runs of the tables are called so", run.run, several.len())),
-            None => wrong.push(format!("{}: not in the tables of {}", run.run, directory.display())),
+            Some([whole]) => observed.push(ObservedRun::of(run.clone(), whole, None)),
+            Some(several) => {
+                wrong.push(format!("{}: {} runs of the tables are called {}", run.said_at, several.len(), run.run));
+            }
+            None => wrong.push(format!("{}: {} is not in the tables of {}", run.said_at, run.run, directory.display())),
         }
     }
     if wrong.is_empty() { Ok(observed) } else { Err(TrainError::Unreadable(wrong)) }

@@ -6,6 +6,7 @@
 use emberscope_learn::LearnError;
 use emberscope_rules::{Advice, Detector, DetectorConfig, Evidence, Finding, Problem, Subject};
 use emberscope_run::{Run, Unit};
+use ndarray::Array2;
 
 use super::artefact::{AnomalyModel, ModelInput, Models, ProblemModel};
 use super::fit::Fitted;
@@ -30,10 +31,20 @@ struct Hit<'a> {
     model: &'a ProblemModel,
     key: RowKey,
     values: Vec<f64>,
+    score: f64,
     probability: f64,
 }
 
-/// Joins what the models say with the findings of the rules.
+/// What the models say of a run by themselves, told or not.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Said {
+    /// What each model of a problem calls, without names: one finding a problem.
+    pub calls: Vec<Finding>,
+    /// Whether a forest of what is usual flags any row.
+    pub stands_out: bool,
+}
+
+/// Joins what the models say with the findings of the rules, and gives what they say by themselves.
 ///
 /// # Errors
 ///
@@ -44,9 +55,10 @@ pub(crate) fn join(
     run: &Run,
     whole: &Whole,
     config: &DetectorConfig,
-) -> Result<(), LearnError> {
+) -> Result<Said, LearnError> {
     let rows: Vec<(Level, Observations)> = Level::ALL.iter().map(|&level| (level, whole.observations(level))).collect();
     let of_level = |level: Level| rows.iter().find(|(of, _)| *of == level).map(|(_, rows)| rows);
+    let mut said = Said::default();
     for model in &models.problems {
         let Some(problem) = Problem::from_name(&model.problem).filter(|&problem| config.enabled(problem)) else {
             continue;
@@ -54,17 +66,19 @@ pub(crate) fn join(
         let Some(rows) = of_level(model.level) else { continue };
         let hits = hits(model, rows)?;
         if !hits.is_empty() {
+            said.calls.push(call(problem, &hits));
             tell(findings, problem, &hits, run)?;
         }
     }
-    if config.enabled(Problem::UnknownAnomaly) {
-        for model in &models.anomalies {
-            if let Some(rows) = of_level(model.level) {
-                findings.extend(anomaly(model, rows, findings, run)?);
-            }
+    for model in &models.anomalies {
+        let Some(rows) = of_level(model.level) else { continue };
+        let flagged = flagged(model, rows)?;
+        said.stands_out |= !flagged.rows.is_empty();
+        if config.enabled(Problem::UnknownAnomaly) {
+            findings.extend(anomaly(model, flagged, rows, findings, run)?);
         }
     }
-    Ok(())
+    Ok(said)
 }
 
 /// The rows that a model calls a problem, the most probable first.
@@ -80,6 +94,7 @@ fn hits<'a>(model: &'a ProblemModel, rows: &Observations) -> Result<Vec<Hit<'a>>
             model,
             key: key.clone(),
             values: row.to_vec(),
+            score,
             probability: model.calibration.probability(score),
         })
         .collect();
@@ -87,30 +102,55 @@ fn hits<'a>(model: &'a ProblemModel, rows: &Observations) -> Result<Vec<Hit<'a>>
     Ok(hits)
 }
 
+/// What a model calls, as a finding that nobody is shown.
+fn call(problem: Problem, hits: &[Hit<'_>]) -> Finding {
+    let bare = |key: &RowKey| match key {
+        RowKey::Run => Subject::run(),
+        RowKey::StageAttempt(key) => Subject::stage(*key),
+        RowKey::Executor(id) => Subject::executor(id),
+        RowKey::SqlExecution(id) => Subject::sql(*id, None),
+    };
+    let (first, others) = hits.split_first().map_or((None, &[][..]), |(first, others)| (Some(first), others));
+    let subject = first.map_or_else(Subject::run, |hit| bare(&hit.key));
+    let mut finding = Finding::new(problem, first.map_or(0.0, |hit| hit.probability), subject, "");
+    finding.more_subjects = others.iter().map(|hit| bare(&hit.key)).collect();
+    finding
+}
+
 fn tell(findings: &mut Vec<Finding>, problem: Problem, hits: &[Hit<'_>], run: &Run) -> Result<(), LearnError> {
     let Some(first) = hits.first() else { return Ok(()) };
     if findings.iter().any(|found| found.consequences.iter().any(|consequence| consequence.problem == problem)) {
         return Ok(());
     }
-    let kind = first.model.learner.name();
-    let detector = Detector { kind: if kind == "forest" { "forest" } else { "tree" }, name: problem.name().to_owned() };
-    let probability = Evidence::number("model_probability_ratio", first.probability, Unit::Ratio);
-    if let Some(found) = findings.iter_mut().find(|found| found.problem == problem) {
-        found.confidence =
-            (1.0 - (1.0 - found.confidence) * (1.0 - first.probability)).min(SUREST).max(found.confidence);
-        found.evidence.push(probability);
-        found.also.push(detector);
+    let kind = match &first.model.fitted {
+        Fitted::Tree(_) => "tree",
+        Fitted::Forest(_) => "forest",
+    };
+    let detector = Detector { kind, name: problem.name().to_owned() };
+    if findings.iter().any(|found| found.problem == problem) {
+        // A rule has measured it somewhere: what the model calls elsewhere is no finding of its own.
+        let both = findings.iter_mut().filter(|found| found.problem == problem);
+        for found in both {
+            if let Some(hit) = hits.iter().find(|hit| found.subjects().any(|subject| points_at(subject, &hit.key))) {
+                agree(found, hit, detector.clone());
+            }
+        }
         return Ok(());
     }
+    let Some(alone) = first.model.alone else { return Ok(()) };
+    let hits: Vec<&Hit<'_>> = hits.iter().filter(|hit| hit.score >= alone.score).collect();
+    let Some(&first) = hits.first() else { return Ok(()) };
     let outside = outside(&first.model.inputs, &first.values);
     let way = way(first)?;
     let mut summary = format!(
-        "the {kind} for {problem}, trained on {} labelled runs, knows this from them ({} there had the problem): {}",
+        "no rule found it, but the {kind} for {problem}, trained on {} labelled runs, knows this from them (of {} such runs of other \
+         workloads {} had the problem): {}",
         first.model.validated.runs_with + first.model.validated.runs_without,
-        emberscope_rules::words::percent(first.probability),
+        alone.runs,
+        alone.right,
         way.words,
     );
-    let mut confidence = first.probability.min(SUREST_ALONE);
+    let mut confidence = alone.confidence().min(SUREST_ALONE);
     if let Some(outside) = &outside {
         confidence *= OUTSIDE;
         summary.push_str(&format!("; but {outside}, outside of all that it was trained on"));
@@ -119,7 +159,7 @@ fn tell(findings: &mut Vec<Finding>, problem: Problem, hits: &[Hit<'_>], run: &R
     finding.detector = detector;
     finding.more_subjects = hits.iter().skip(1).take(SUBJECTS - 1).map(|hit| subject(&hit.key, run)).collect();
     finding.evidence = way.evidence;
-    finding.evidence.push(probability);
+    finding.evidence.push(probability(first));
     "no rule measured what it costs".clone_into(&mut finding.savings.how);
     finding.advice = vec![Advice {
         text: format!("No rule of Emberscope saw it. What usually helps: {}.", problem.usual_advice()),
@@ -128,6 +168,23 @@ fn tell(findings: &mut Vec<Finding>, problem: Problem, hits: &[Hit<'_>], run: &R
     }];
     findings.push(finding);
     Ok(())
+}
+
+/// Adds what a model says to the finding of a rule: as sure as runs of other workloads were in which both found the problem, and no
+/// surer where the run is unlike all of the training.
+fn agree(found: &mut Finding, hit: &Hit<'_>, detector: Detector) {
+    found.evidence.push(probability(hit));
+    if let Some(outside) = outside(&hit.model.inputs, &hit.values) {
+        found.evidence.push(Evidence::text("outside_of_training", outside));
+    } else {
+        let agreed = hit.model.agreed.unwrap_or(hit.probability).min(SUREST);
+        found.confidence = found.confidence.max(agreed);
+    }
+    found.also.push(detector);
+}
+
+fn probability(hit: &Hit<'_>) -> Evidence {
+    Evidence::number("model_probability_ratio", hit.probability, Unit::Ratio)
 }
 
 /// What led a model to its answer.
@@ -141,7 +198,9 @@ fn way(hit: &Hit<'_>) -> Result<Way, LearnError> {
     match &hit.model.fitted {
         Fitted::Tree(tree) => {
             let rule = tree.rule_of(&hit.values, &names);
-            let asked = |name: &&str| rule.conditions.iter().any(|condition| condition.starts_with(*name));
+            let is_of =
+                |condition: &String, name: &str| condition.strip_prefix(name).is_some_and(|rest| rest.starts_with(' '));
+            let asked = |name: &&str| rule.conditions.iter().any(|condition| is_of(condition, name));
             let evidence = hit.model.inputs.iter().zip(&hit.values).filter(|(input, _)| asked(&input.name.as_str()));
             Ok(Way {
                 words: rule.conditions.join(", "),
@@ -190,26 +249,36 @@ fn outside(asked: &[ModelInput], values: &[f64]) -> Option<String> {
     })
 }
 
+/// The rows of a level that stand out.
+struct Flagged {
+    /// What the model looks at, of all rows.
+    values: Array2<f64>,
+    /// Places and scores, the highest first.
+    rows: Vec<(usize, f64)>,
+    threshold: f64,
+}
+
+fn flagged(model: &AnomalyModel, rows: &Observations) -> Result<Flagged, LearnError> {
+    let values = select(model.level, rows, &model.inputs);
+    let (Some(threshold), true) = (model.forest.threshold(), values.nrows() > 0) else {
+        return Ok(Flagged { values, rows: Vec::new(), threshold: 1.0 });
+    };
+    let scores = model.forest.scores(&values)?;
+    let mut rows: Vec<(usize, f64)> =
+        scores.iter().copied().enumerate().filter(|(_, score)| *score > threshold).collect();
+    rows.sort_by(|a, b| b.1.total_cmp(&a.1));
+    Ok(Flagged { values, rows, threshold })
+}
+
 /// The row that stands out most at a level, where no finding points at it; `None` where none stands out.
 fn anomaly(
     model: &AnomalyModel,
+    Flagged { values, rows: mut flagged, threshold }: Flagged,
     rows: &Observations,
     findings: &[Finding],
     run: &Run,
 ) -> Result<Option<Finding>, LearnError> {
-    let Some(threshold) = model.forest.threshold() else { return Ok(None) };
-    let values = select(model.level, rows, &model.inputs);
-    if values.nrows() == 0 {
-        return Ok(None);
-    }
-    let scores = model.forest.scores(&values)?;
-    let mut flagged: Vec<(usize, f64)> = scores
-        .iter()
-        .copied()
-        .enumerate()
-        .filter(|(at, score)| *score > threshold && rows.keys.get(*at).is_some_and(|key| !is_told(key, findings)))
-        .collect();
-    flagged.sort_by(|a, b| b.1.total_cmp(&a.1));
+    flagged.retain(|(at, _)| rows.keys.get(*at).is_some_and(|key| !is_told(key, findings)));
     let Some(&(at, score)) = flagged.first() else { return Ok(None) };
     let (Some(key), Some(row)) = (rows.keys.get(at), values.rows().into_iter().nth(at)) else { return Ok(None) };
     let row = row.to_vec();
@@ -251,12 +320,17 @@ fn anomaly(
 
 /// Whether a finding points at a row already, or at the run that it is of.
 fn is_told(key: &RowKey, findings: &[Finding]) -> bool {
-    findings.iter().flat_map(Finding::subjects).any(|subject| match key {
+    findings.iter().flat_map(Finding::subjects).any(|subject| points_at(subject, key))
+}
+
+/// Whether a subject is in a row.
+fn points_at(subject: &Subject, key: &RowKey) -> bool {
+    match key {
         RowKey::Run => true,
         RowKey::StageAttempt(key) => subject.stage_id == Some(key.stage_id.0),
         RowKey::Executor(id) => subject.executor_id.as_deref() == Some(id.0.as_str()),
         RowKey::SqlExecution(id) => subject.sql_execution_id == Some(id.0),
-    })
+    }
 }
 
 /// A row as what a finding points at.

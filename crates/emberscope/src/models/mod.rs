@@ -16,13 +16,14 @@ mod observe;
 mod train;
 mod usual;
 
-pub use artefact::{AnomalyModel, FORMAT, Manifest, ModelError, ModelInput, Models, ProblemModel};
+pub use artefact::{AnomalyModel, FORMAT, Flagged, Manifest, ModelError, ModelInput, Models, ProblemModel, Unusual};
 pub use choice::ModelChoice;
 pub use examples::ObservedRun;
-pub use fit::{Fitted, Learner, Validated};
+pub use fit::{Alone, Fitted, Learner, Validated};
 #[cfg(feature = "tables")]
 pub use from_tables::observe_tables;
 pub use inputs::{Input, Scale, inputs, left_out};
+pub use join::Said;
 pub(crate) use join::join;
 pub use level::{Level, RowKey};
 pub use observe::{Observations, Whole};

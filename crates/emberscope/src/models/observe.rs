@@ -137,16 +137,22 @@ impl Whole {
         Self { tables, queries: run.streaming_queries.values().map(batches).collect() }
     }
 
-    /// The rows of a level.
+    /// The rows of a level that can be the problem of a run: stage attempts and SQL executions without a failed task have to have
+    /// [`LEAST_SHARE`] of its task time.
     pub fn observations(&self, level: Level) -> Observations {
         let list = inputs(level);
-        let keys = self.tables.get(&level.table()).map(|own| own.keys.clone()).unwrap_or_default();
-        let mut values = Array2::from_elem((keys.len(), list.len()), f64::NAN);
+        let Some(own) = self.tables.get(&level.table()) else {
+            return Observations { keys: Vec::new(), values: Array2::zeros((0, list.len())) };
+        };
+        let rows = own.judged(level);
+        let mut values = Array2::from_elem((rows.len(), list.len()), f64::NAN);
         for (mut column, input) in values.columns_mut().into_iter().zip(list) {
-            let numbers = self.column(level, input, keys.len());
-            column.iter_mut().zip(numbers).for_each(|(slot, value)| *slot = value);
+            let numbers = self.column(level, input, own.keys.len());
+            for (slot, &row) in column.iter_mut().zip(&rows) {
+                *slot = numbers.get(row).copied().unwrap_or(f64::NAN);
+            }
         }
-        Observations { keys, values }
+        Observations { keys: rows.iter().filter_map(|&row| own.keys.get(row).cloned()).collect(), values }
     }
 
     fn column(&self, level: Level, input: &Input, rows: usize) -> Vec<f64> {
@@ -216,6 +222,18 @@ fn mean_of_several(column: &[f64]) -> Option<f64> {
 }
 
 impl Values {
+    /// The places of the rows that models judge.
+    fn judged(&self, level: Level) -> Vec<usize> {
+        if matches!(level, Level::Run | Level::Executor) {
+            return (0..self.keys.len()).collect();
+        }
+        let least = LEAST_SHARE * self.task_ms.iter().sum::<f64>();
+        let failed = self.columns.get("tasks_failed_count");
+        let failed = |row: usize| failed.and_then(|counts| counts.get(row)).is_some_and(|&count| count > 0.0);
+        let heavy = |row: usize| self.task_ms.get(row).is_some_and(|&ms| ms >= least);
+        (0..self.keys.len()).filter(|&row| heavy(row) || failed(row)).collect()
+    }
+
     fn of(row: RunRef<'_>, table: Table) -> Self {
         let features: Vec<&'static Feature> = table.features().iter().filter(|feature| feature.is_measure()).collect();
         let task_time = find(table, "task_duration_sum_ms");

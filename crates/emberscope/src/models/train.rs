@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use emberscope_extract::features::{Features, catalogue};
-use emberscope_extract::sources::{DiscoverLimits, InputError, ReadOptions, RunInput, SourceError, discover, read_run};
+use emberscope_extract::sources::{DiscoverLimits, ReadOptions, RunInput, SourceError, discover, read_run};
 use emberscope_learn::LearnError;
-use emberscope_rules::Problem;
+use emberscope_rules::{DetectorConfig, Problem, assess};
 use ndarray::{Array2, ArrayView2, Axis};
 use thiserror::Error;
 
-use super::artefact::{FORMAT, Manifest, ModelInput, Models, ProblemModel};
+use super::artefact::{FORMAT, Manifest, ModelInput, Models, ProblemModel, Unusual};
 use super::examples::{Examples, ObservedRun, Standing};
-use super::fit::{Learner, Validated, calibration, choose, nested};
+use super::fit::{Choice, Learner, Validated, calibration, choose, nested};
 use super::inputs::inputs;
 use super::level::Level;
 use super::observe::{Observations, Whole};
@@ -44,10 +44,7 @@ impl Default for TrainOptions {
 /// Why nothing was trained.
 #[derive(Debug, Error)]
 pub enum TrainError {
-    /// A log is not there, or is none.
-    #[error(transparent)]
-    Input(#[from] InputError),
-    /// Logs that could not be read.
+    /// Labelled runs whose log is not there, or could not be read; all are named, with the line of their label.
     #[error("{}", .0.join("\n"))]
     Unreadable(Vec<String>),
     /// A feature table cannot be read.
@@ -71,9 +68,10 @@ pub fn observe(runs: &[LabelledRun], options: &BatchOptions<'_>) -> Result<Vec<O
     let mut inputs: Vec<RunInput> = Vec::new();
     let mut unreadable = Vec::new();
     for run in runs {
-        match discover(&run.log, &DiscoverLimits::default())?.runs.into_iter().next() {
-            Some(input) => inputs.push(input),
-            None => unreadable.push(format!("{}: no event log", run.log.display())),
+        match discover(&run.log, &DiscoverLimits::default()).map(|found| found.runs.into_iter().next()) {
+            Ok(Some(input)) => inputs.push(input),
+            Ok(None) => unreadable.push(format!("{}: {}: no event log", run.said_at, run.log.display())),
+            Err(error) => unreadable.push(format!("{}: {error}", run.said_at)),
         }
     }
     if !unreadable.is_empty() {
@@ -81,27 +79,36 @@ pub fn observe(runs: &[LabelledRun], options: &BatchOptions<'_>) -> Result<Vec<O
     }
     let work = |input: &RunInput, options: &ReadOptions<'_>| {
         let run = read_run(input, options)?;
-        Ok(Whole::of(&run, &Features::of(&run)))
+        let features = Features::of(&run);
+        let found = assess(&run, &features, &DetectorConfig::default()).findings;
+        let ruled: BTreeSet<Problem> = found.iter().map(|finding| finding.problem).collect();
+        Ok((Whole::of(&run, &features), ruled))
     };
     let mut labels = runs.iter();
     let mut observed = Vec::new();
-    for_each_run(&inputs, options, Holding::WhileWorking, work, |input, result: Result<Whole, SourceError>| {
-        if let Some(label) = labels.next() {
-            match result {
-                Ok(whole) => observed.push(ObservedRun::of(label.clone(), &whole)),
-                Err(error) => unreadable.push(format!("{}: {error}", input.path)),
+    for_each_run(
+        &inputs,
+        options,
+        Holding::WhileWorking,
+        work,
+        |input, result: Result<(Whole, BTreeSet<Problem>), SourceError>| {
+            if let Some(label) = labels.next() {
+                match result {
+                    Ok((whole, ruled)) => observed.push(ObservedRun::of(label.clone(), &whole, Some(ruled))),
+                    Err(error) => unreadable.push(format!("{}: {}: {error}", label.said_at, input.path)),
+                }
             }
-        }
-        std::ops::ControlFlow::Continue(())
-    });
+            std::ops::ControlFlow::Continue(())
+        },
+    );
     if unreadable.is_empty() { Ok(observed) } else { Err(TrainError::Unreadable(unreadable)) }
 }
 
 impl ObservedRun {
-    /// What models see of a run.
-    pub fn of(label: LabelledRun, whole: &Whole) -> Self {
+    /// What models see of a run, and which problems rules found in it.
+    pub fn of(label: LabelledRun, whole: &Whole, ruled: Option<BTreeSet<Problem>>) -> Self {
         let observations = Level::ALL.iter().map(|&level| (level, whole.observations(level))).collect();
-        Self { label, observations }
+        Self { label, observations, ruled }
     }
 }
 
@@ -139,9 +146,16 @@ pub fn train(
             }
         }
     }
+    let mut flagged = BTreeSet::new();
     for (at, &level) in Level::ALL.iter().enumerate() {
         progress(problems.len() + at, steps, &format!("what is usual for each {level}"));
-        models.anomalies.extend(usual(level, observed, options)?);
+        if let Some((model, places)) = usual(level, observed, options)? {
+            models.anomalies.push(model);
+            flagged.extend(places);
+        }
+    }
+    if !models.anomalies.is_empty() {
+        models.manifest.unusual = Some(Unusual::of(observed, &flagged));
     }
     progress(steps, steps, "");
     if models.problems.is_empty() && models.anomalies.is_empty() {
@@ -169,6 +183,7 @@ fn manifest(observed: &[ObservedRun], options: &TrainOptions) -> Manifest {
         compared: BTreeMap::new(),
         without_model: BTreeMap::new(),
         false_alarm_rate: options.false_alarm_rate,
+        unusual: None,
     }
 }
 
@@ -176,14 +191,14 @@ fn manifest(observed: &[ObservedRun], options: &TrainOptions) -> Manifest {
 fn checksum(observed: &[ObservedRun]) -> String {
     let mut hasher = xxhash_rust::xxh3::Xxh3::new();
     for run in observed {
-        hasher.update(run.label.run.as_bytes());
-        for (problem, label) in &run.label.problems {
-            hasher.update(problem.name().as_bytes());
-            hasher.update(&[label.strength]);
-        }
+        let label = &run.label;
+        // As debug prints it, every part is told from the next.
+        let told = (&label.run, &label.family, &label.problems, &label.unsure, &run.ruled);
+        hasher.update(format!("{told:?}").as_bytes());
         for rows in run.observations.values() {
             for value in &rows.values {
-                hasher.update(&value.to_bits().to_le_bytes());
+                let bits = if value.is_nan() { f64::NAN } else { *value }.to_bits();
+                hasher.update(&bits.to_le_bytes());
             }
         }
     }
@@ -213,9 +228,12 @@ fn of_problem(
     let level = Level::of(problem);
     let fitted = learner.fit(choice.depth, examples, options.seed)?;
     let (fitted, used) = fitted.compacted();
+    if used.is_empty() {
+        return Ok(Err("no input tells it".to_owned()));
+    }
     let healthy = healthy_rows(level, observed);
     let inputs = used.iter().map(|&at| described(level, at, at, examples.values.view(), healthy.view())).collect();
-    let threshold = choice.threshold;
+    let Choice { threshold, alone, agreed, .. } = choice;
     Ok(Ok(ProblemModel {
         problem: problem.name().to_owned(),
         level,
@@ -224,6 +242,8 @@ fn of_problem(
         fitted,
         calibration,
         threshold,
+        alone,
+        agreed,
         validated,
     }))
 }

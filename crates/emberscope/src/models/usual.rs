@@ -96,7 +96,8 @@ fn looked_at(level: Level) -> Vec<usize> {
     TIMES.iter().chain(own).filter_map(place).collect()
 }
 
-/// A model of what is usual at a level; `None` with too few healthy runs to promise anything.
+/// A model of what is usual at a level, and the labelled runs, by their place, that forests flag which did not see the run's family; `None`
+/// with too few healthy runs to promise anything.
 ///
 /// Its threshold is the score that a further healthy run of another workload exceeds somewhere with a probability of the rate that was asked
 /// for, divided among the levels (split conformal prediction; the scores are by forests that did not see the run's family).
@@ -104,7 +105,7 @@ pub(super) fn usual(
     level: Level,
     observed: &[ObservedRun],
     options: &TrainOptions,
-) -> Result<Option<AnomalyModel>, LearnError> {
+) -> Result<Option<(AnomalyModel, Vec<usize>)>, LearnError> {
     let used = looked_at(level);
     let healthy: Vec<&ObservedRun> = observed.iter().filter(|run| run.label.healthy()).collect();
     let mut families: Vec<&str> = healthy.iter().map(|run| run.label.family.as_str()).collect();
@@ -123,14 +124,20 @@ pub(super) fn usual(
     };
     let params = IsolationForestParams { seed: options.seed, ..IsolationForestParams::default() };
     let mut highest = Vec::new();
+    // Forests learn healthy runs only, so every problem is withheld from them.
+    let mut seen: Vec<(usize, f64)> = Vec::new();
     for left_out in 0..PARTS {
         let others = table(&|run| part(run) != left_out);
         if others.nrows() < 2 {
             continue;
         }
         let forest = params.fit(&others)?;
-        for run in healthy.iter().filter(|run| part(run) == left_out) {
-            highest.extend(highest_score(&forest, run, level, &used)?);
+        for (place, run) in observed.iter().enumerate().filter(|(_, run)| part(run) == left_out) {
+            let Some(score) = highest_score(&forest, run, level, &used)? else { continue };
+            seen.push((place, score));
+            if run.label.healthy() {
+                highest.push(score);
+            }
         }
     }
     if highest.len() < LEAST_RUNS {
@@ -139,20 +146,22 @@ pub(super) fn usual(
     let rate = options.false_alarm_rate / Level::ALL.len() as f64;
     highest.sort_by(f64::total_cmp);
     let rank = ((1.0 - rate) * (highest.len() as f64 + 1.0)).ceil() as usize;
-    // With fewer runs than the rate needs, no score is high enough.
-    let threshold = rank.checked_sub(1).and_then(|at| highest.get(at).copied()).unwrap_or(1.0);
+    // With fewer runs than the rate needs, no score is high enough: a forest that never says anything.
+    let Some(threshold) = rank.checked_sub(1).and_then(|at| highest.get(at).copied()) else { return Ok(None) };
     let rows = table(&|_| true);
     let forest = params.fit(&rows)?.with_threshold(threshold);
     let inputs: Vec<ModelInput> =
         (0..used.len()).map(|at| described(level, used[at], at, rows.view(), rows.view())).collect();
-    Ok(Some(AnomalyModel {
+    let flagged = seen.into_iter().filter(|(_, score)| *score > threshold).map(|(place, _)| place).collect();
+    let model = AnomalyModel {
         level,
         inputs,
         forest,
         rows: rows.nrows() as u64,
         runs: healthy.len() as u64,
         false_alarm_rate: rate,
-    }))
+    };
+    Ok(Some((model, flagged)))
 }
 
 /// The highest score of a run's rows; `None` where it has none.

@@ -17,6 +17,8 @@ pub(super) fn diagnosis(redactor: &Redactor, diagnosis: &mut Diagnosis) {
         counts: _,
         findings,
         configuration,
+        // Numbers and ids, and never written.
+        said: _,
     } = diagnosis;
     run(redactor, summary);
     for SourceSummary { path, kind: _, codecs: _, .. } in sources {

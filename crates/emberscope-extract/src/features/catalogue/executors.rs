@@ -44,6 +44,21 @@ pub(super) fn features() -> Vec<Feature> {
             )
         },
     );
+    list.add(
+        entry(
+            "peak_heap_over_max_ratio",
+            Unit::Ratio,
+            "JVMHeapMemory / Maximum Onheap Memory",
+            "Peak of the heap in use over the part of it that is for execution and storage.",
+            NO_RATIO,
+        ),
+        |row| {
+            let executor = row.executor?;
+            // A JVM that runs has something on its heap: 0 is one that was not polled.
+            let heap = executor.peaks.get(TaskColumn::PeakJvmHeap).filter(|&bytes| bytes > 0)?;
+            over(Some(heap as f64), Some(executor.max_on_heap_memory?.0))
+        },
+    );
     list.done()
 }
 

@@ -52,6 +52,14 @@ const PLAN_SUMS: &[PlanSum] = &[
     ("files_written_count", Unit::Count, "number of written files", "Files that its writes wrote.", |plan| {
         plan.files_written
     }),
+    ("scan_time_ms", Unit::Ms, "scan time", "Time of its scans, summed over tasks.", |plan| plan.rows.scan_time_ms),
+    (
+        "broadcast_time_ms",
+        Unit::Ms,
+        "time to collect, time to build, time to broadcast",
+        "Time to collect, build and send its broadcasts.",
+        |plan| plan.rows.broadcast_time_ms,
+    ),
     ("plan_spill_bytes", Unit::Bytes, "spill size", "Bytes that its sorts, aggregates and joins spilled.", |plan| {
         plan.spill_bytes
     }),
@@ -179,8 +187,105 @@ pub(super) fn executions() -> Vec<Feature> {
             over(plan.files_read_bytes.map(|bytes| bytes as f64), plan.files_read)
         },
     );
+    shares(&mut list);
     list.work(|row| &row.summary.work);
     list.done()
+}
+
+/// Quotients of what a plan's metrics say: they mean the same in runs of any size.
+fn shares(list: &mut Sqls) {
+    list.add(
+        entry(
+            "rows_dropped_ratio",
+            Unit::Ratio,
+            "SQL metric `number of output rows`",
+            "Rows that filters right above scans dropped, over the rows that these scans gave.",
+            NO_RATIO,
+        ),
+        |row| {
+            let rows = row.summary.plan.as_ref()?.rows;
+            over(Some(rows.dropped as f64), rows.scanned_below_filters)
+        },
+    );
+    list.add(
+        entry(
+            "rows_dropped_unpushed_ratio",
+            Unit::Ratio,
+            "SQL metric `number of output rows`, PushedFilters, PartitionFilters",
+            "The same of scans that were given no condition by which they could pass over files or row groups.",
+            NO_RATIO,
+        ),
+        |row| {
+            let rows = row.summary.plan.as_ref()?.rows;
+            over(Some(rows.dropped_unpushed as f64), rows.scanned_below_filters)
+        },
+    );
+    list.add(
+        entry(
+            "join_output_over_input_ratio",
+            Unit::Ratio,
+            "SQL metric `number of output rows`",
+            "Rows out of the join that put out the most, over the rows of its larger input.",
+            NO_RATIO,
+        ),
+        |row| {
+            let (output, input) = row.summary.plan.as_ref()?.rows.largest_join?;
+            over(Some(output as f64), Some(input))
+        },
+    );
+    list.add(
+        entry(
+            "broadcast_max_over_memory_ratio",
+            Unit::Ratio,
+            "SQL metric `data size` / Block Manager Added.Maximum Memory",
+            "Data of its largest broadcast over what the largest executor has for execution and storage.",
+            NO_RATIO,
+        ),
+        |row| {
+            let bytes = row.summary.plan.as_ref()?.rows.broadcast_max_bytes?;
+            let memory = row.of.run.worker_executors().filter_map(|executor| executor.max_memory).max()?;
+            over(Some(bytes as f64), Some(memory.0))
+        },
+    );
+    list.add(
+        entry(
+            "files_read_over_tasks_ratio",
+            Unit::Ratio,
+            "SQL metric `number of files read` / tasks",
+            "Files that its scans read, over the tasks of its jobs.",
+            NO_RATIO,
+        ),
+        |row| {
+            let files = row.summary.plan.as_ref()?.files_read?;
+            over(Some(files as f64), Some(row.summary.work.tasks.ended))
+        },
+    );
+    list.add(
+        entry(
+            "files_written_over_tasks_ratio",
+            Unit::Ratio,
+            "SQL metric `number of written files` / tasks",
+            "Files that its writes wrote, over the tasks of its jobs.",
+            NO_RATIO,
+        ),
+        |row| {
+            let files = row.summary.plan.as_ref()?.files_written?;
+            over(Some(files as f64), Some(row.summary.work.tasks.ended))
+        },
+    );
+    list.add(
+        entry(
+            "python_nodes_ratio",
+            Unit::Ratio,
+            "sparkPlanInfo",
+            "Nodes that send rows to Python, over all nodes of its plan.",
+            NO_RATIO,
+        ),
+        |row| {
+            let plan = row.summary.plan.as_ref()?;
+            over(Some(plan.python_nodes as f64), Some(plan.nodes))
+        },
+    );
 }
 
 /// The metrics that have columns in `sql_plan_nodes`: column, unit, Spark's names, divisor, meaning.
