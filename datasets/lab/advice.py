@@ -83,6 +83,7 @@ TRIALS: dict[str, Trial] = {
     "executor-oom": Trial(
         "executor-oom", "star_join", 3, "a larger heap", environment={"LAB_HOARD_MB": "440"}, note=HELD.format(440)
     ),
+    "memory-near-limit": Trial("memory-near-limit", "film_ratings", 4, "a larger heap", cluster="cluster-2x1-large"),
     "idle-cores": Trial(
         "idle-cores",
         "feature_table",

@@ -69,6 +69,8 @@ def manifest_of(found: list[dict[str, Any]]) -> dict[str, Any]:
         "log_bytes": sum(record["log_bytes"] for record in good),
         "load": {
             "idle_share_before": _spread([record["load"]["idle_share_before"] for record in good]),
+            "load_average_before": _spread([record["load"]["load_average_before"] for record in good]),
+            "busy_share": _spread([record["load"]["busy_share"] for record in good]),
             "steal_share": _spread([record["load"]["steal_share"] for record in good]),
         },
         "logs": {record["run"]: record["log_sha256"] for record in good},

@@ -53,8 +53,9 @@ HEALTHY_CLUSTERS = {
     2: ("local", "cluster-1x2", "cluster-2x1"),
     3: ("local", "cluster-2x1"),
 }
-# Seed and clusters of one more, so that a third of the set stays healthy.
+# Seeds and clusters of some more, so that a third of the set stays healthy.
 MORE_SEED = 4
+MORE_SEEDS_THIRD = (4, 5)
 MORE_CLUSTERS = ("local", "cluster-2x1", "cluster-1x2", "standalone", "cluster-2x1")
 # Two problems at once, in families that both can be brought about in: each pair in both of these strengths ...
 SEVERAL_STRENGTHS = (3, 4)
@@ -136,18 +137,18 @@ def _healthy(families: Sequence[str]) -> list[Spec]:
     return specs
 
 
-def _more_healthy(families: Sequence[str]) -> list[Spec]:
-    """Give one more healthy run of each family, on all clusters in turn."""
+def _more_healthy(families: Sequence[str], number: int = MORE_SEED) -> list[Spec]:
+    """Give one more healthy run of each family, with one seed and on all clusters in turn."""
     return [
         Spec(
-            name=_name(family, "healthy", MORE_CLUSTERS[at % len(MORE_CLUSTERS)], MORE_SEED),
+            name=_name(family, "healthy", MORE_CLUSTERS[at % len(MORE_CLUSTERS)], number),
             family=family,
-            seed=_seed(family, MORE_SEED),
+            seed=_seed(family, number),
             spark=SPARK_VERSIONS[at % len(SPARK_VERSIONS)],
             cluster=MORE_CLUSTERS[at % len(MORE_CLUSTERS)],
             adaptive=at % WITHOUT_ADAPTIVE_EVERY != 0,
         )
-        for at, family in enumerate(families, 1)
+        for at, family in enumerate(families, number - MORE_SEED + 1)
     ]
 
 
@@ -254,6 +255,7 @@ PLAN: dict[str, Spec] = {
         *_elsewhere(),
         *_more_healthy([family for family in WORKLOADS if _kind(family) in KINDS_SEEN]),
         *_spread("third", SEEN_THIRD_FAMILIES, THIRD_PAIRS),
+        *(spec for number in MORE_SEEDS_THIRD for spec in _more_healthy(SEEN_THIRD_FAMILIES, number)),
         *_spread("judged", JUDGED_FAMILIES, JUDGED_PAIRS),
     )
 }

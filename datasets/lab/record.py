@@ -111,7 +111,7 @@ def checksum_of(folder: Path) -> str:
 
 
 def submit(running: Running, treatment: Treatment, spark: Spark, master: str, job: Path) -> int:
-    """Run spark-submit; gives its exit status, or -1 when it took too long and was ended."""
+    """Run spark-submit; gives its exit status. One that takes too long is ended, and no run."""
     spec, work = running.spec, running.work
     conf = conf_of(spec, treatment, work / "events")
     for process, own in (("driver", ""), ("executor", f"-Dlab.run={spec.name}")):
@@ -127,7 +127,7 @@ def submit(running: Running, treatment: Treatment, spark: Spark, master: str, jo
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, 9)
             process.wait()
-            return -1
+            raise RuntimeError(f"ended by the recorder after {TIMEOUT_S} s") from None
 
 
 @contextmanager
