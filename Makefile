@@ -83,15 +83,27 @@ lab-tables: build ## Write the feature tables of all the lab's runs to target/la
 # Figures that docs show are those that the commands print now. Terminals differ in width, files do not.
 FIGURES := datasets/lab/figures
 EVALUATE := COLUMNS=100 $(BIN) evaluate --labels datasets/lab/labels.jsonl --no-models
+TOGETHER := COLUMNS=100 $(BIN) evaluate --labels datasets/lab/labels.jsonl --split judged
+WITHHELD := target/release/examples/withheld datasets/lab/labels.jsonl
 CALIBRATE := COLUMNS=100 $(BIN) calibrate --labels datasets/lab/labels.jsonl --split training
 
-lab-figures: build ## Write how good the rules are on the labelled runs to datasets/lab/figures.
+lab-figures: build ## Write how good rules and models are on the labelled runs to datasets/lab/figures.
 	@mkdir -p $(FIGURES)
+	@$(BUILD) --workspace --examples
+	@$(TOGETHER) >$(FIGURES)/judged-models.txt
+	@$(WITHHELD) >$(FIGURES)/withheld.txt
 	@$(EVALUATE) --split training >$(FIGURES)/training.txt
 	@$(EVALUATE) --split judged >$(FIGURES)/judged.txt
 	@$(CALIBRATE) >$(FIGURES)/calibration.txt
 
+models: build ## Train the models that the program brings on the lab's training runs, and write their card (10 minutes).
+	@$(BIN) train --labels datasets/lab/labels.jsonl --split training --compare --out models
+	@$(BUILD) --workspace --bins
+
 figures-fresh: build
+	@$(BUILD) --workspace --examples
+	@$(TOGETHER) | diff -u $(FIGURES)/judged-models.txt - || { echo "make lab-figures writes it" >&2; exit 1; }
+	@$(WITHHELD) | diff -u $(FIGURES)/withheld.txt - || { echo "make lab-figures writes it" >&2; exit 1; }
 	@for split in training judged; do \
 	  $(EVALUATE) --split $$split | diff -u $(FIGURES)/$$split.txt - || { echo "make lab-figures writes it" >&2; exit 1; }; \
 	done
@@ -121,4 +133,4 @@ packages:
 	  echo "Rust is missing (1.95 or newer; see rust-version in Cargo.toml). Install it with rustup, https://rustup.rs" >&2; exit 1; \
 	fi
 
-.PHONY: help demo test build unit docs-fresh fmt clippy python fuzz bench lab lab-advice lab-tables lab-figures figures-fresh bless packages
+.PHONY: help demo test build unit docs-fresh fmt clippy python fuzz bench lab lab-advice lab-tables lab-figures figures-fresh models bless packages

@@ -14,12 +14,13 @@ use std::sync::Arc;
 
 use emberscope::evaluate::{LabelledRun, read_labels};
 use emberscope::models::{
-    Fitted, Level, ModelChoice, Models, ObservedRun, TrainError, TrainOptions, Whole, observe, train,
+    Fitted, Learner, Level, ModelChoice, Models, ObservedRun, TrainError, TrainOptions, Whole, observe, train, usual,
 };
 use emberscope::{BatchOptions, Config, DiscoverLimits, ReadOptions, diagnose_run, discover, read_run};
 use emberscope_extract::features::Features;
-use emberscope_rules::Problem;
+use emberscope_rules::{Problem, Severity};
 use emberscope_run::Run;
+use emberscope_tests::shared;
 use serde_json::Value;
 
 fn root() -> PathBuf {
@@ -39,6 +40,10 @@ fn labelled() -> Vec<LabelledRun> {
 
 fn observed() -> Vec<ObservedRun> {
     observe(&labelled(), &BatchOptions::default()).unwrap()
+}
+
+fn trees() -> TrainOptions {
+    TrainOptions { learner: Some(Learner::Tree), ..TrainOptions::default() }
 }
 
 fn read(path: &Path) -> Run {
@@ -111,7 +116,9 @@ fn models_see_no_names_dates_or_settings() {
 fn equal_runs_and_an_equal_seed_give_equal_bytes_with_any_number_of_threads() {
     let runs = labelled();
     let one = BatchOptions { threads: std::num::NonZeroUsize::new(1), ..BatchOptions::default() };
-    let first = train(&observe(&runs, &one).unwrap(), &TrainOptions::default(), |_, _, _| {}).unwrap();
+    let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    let first = observe(&runs, &one).unwrap();
+    let first = alone.install(|| train(&first, &TrainOptions::default(), |_, _, _| {})).unwrap();
     let mut steps = Vec::new();
     let second = train(&observed(), &TrainOptions::default(), |done, all, _| steps.push((done, all))).unwrap();
     assert_eq!(first.files(), second.files());
@@ -121,7 +128,7 @@ fn equal_runs_and_an_equal_seed_give_equal_bytes_with_any_number_of_threads() {
 
 #[test]
 fn models_are_read_as_they_were_written_and_say_what_they_look_at() {
-    let models = train(&observed(), &TrainOptions::default(), |_, _, _| {}).unwrap();
+    let models = train(&observed(), &trees(), |_, _, _| {}).unwrap();
     let folder = tempfile::tempdir().unwrap();
     for (name, text) in models.files() {
         std::fs::write(folder.path().join(name), text).unwrap();
@@ -152,7 +159,7 @@ fn models_of_other_features_are_refused_by_name() {
 
 #[test]
 fn what_a_rule_and_a_tree_both_find_is_one_finding_that_is_surer() {
-    let models = train(&observed(), &TrainOptions::default(), |_, _, _| {}).unwrap();
+    let models = train(&observed(), &trees(), |_, _, _| {}).unwrap();
     let run = read(&root().join("datasets/demo/spill.zstd"));
     let alone = diagnose_run(&run, &Config { models: ModelChoice::None, ..Config::default() });
     let both = diagnose_run(&run, &Config { models: ModelChoice::Given(Arc::new(models)), ..Config::default() });
@@ -197,7 +204,7 @@ fn damaged(models: &Models, file: &str, change: impl FnOnce(&mut Value)) -> Stri
 
 #[test]
 fn damaged_models_are_refused_and_name_the_file() {
-    let models = train(&observed(), &TrainOptions::default(), |_, _, _| {}).unwrap();
+    let models = train(&observed(), &trees(), |_, _, _| {}).unwrap();
     let tree = |value: &mut Value, change: &dyn Fn(&mut Value)| change(&mut value[0]["fitted"]["tree"]);
     damaged(&models, "trees.json", |value| tree(value, &|tree| tree["nodes"] = serde_json::json!([])));
     damaged(&models, "trees.json", |value| tree(value, &|tree| tree["nodes"][0]["split"]["left"] = 0.into()));
@@ -251,4 +258,51 @@ fn a_family_cannot_be_judged_by_what_only_it_has() {
     let models = train(&runs, &options, |_, _, _| {}).unwrap();
     let validated = &models.manifest.compared["data-skew"]["tree"];
     assert!(validated.average_precision < 0.7, "{validated:?}");
+}
+
+#[test]
+fn what_only_the_forest_finds_is_told_with_its_numbers_and_its_place() {
+    // Files behind a lock. In an event log no rule sees that, but reading takes a share of the run that it has in no healthy one.
+    let run = read(&root().join("datasets/lab/logs/port-calls-lock-contention-4.zstd"));
+    let diagnosis = diagnose_run(&run, &Config::default());
+    let found: Vec<_> = diagnosis.findings.iter().filter(|found| found.problem == Problem::UnknownAnomaly).collect();
+    let [found] = found.as_slice() else { panic!("{found:#?}") };
+    assert_eq!((found.severity, found.detector.kind), (Severity::Info, "forest"));
+    assert!(found.confidence <= 0.5 && found.savings.wall_clock_ms.is_none(), "{found:#?}");
+    let scan = found.evidence.iter().find(|evidence| evidence.feature.contains("scan_time")).unwrap();
+    let emberscope::Value::Number(value) = scan.value else { panic!("{scan:?}") };
+    let typical = scan.typical.unwrap();
+    assert!(value > 5.0 * typical, "{scan:#?}");
+    assert!(found.more_subjects.iter().any(|subject| subject.sql_execution_id.is_some()), "{found:#?}");
+    assert!(diagnosis.findings.iter().all(|found| found.problem != Problem::LockContention), "no event log tells it");
+    let rules = diagnose_run(&run, &Config { models: ModelChoice::None, ..Config::default() });
+    assert!(rules.findings.iter().all(|found| found.detector.kind == "rule"));
+}
+
+#[test]
+fn of_a_run_far_larger_than_all_of_the_training_models_say_nothing_by_themselves() {
+    let Some(folder) = shared("eventlogs/compass") else { return };
+    let path = folder.join("eventlog");
+    let run = read(&path);
+    let diagnosis = diagnose_run(&run, &Config::default());
+    let skipped = diagnosis.skipped.iter().find(|skipped| skipped.detector == "models by themselves").unwrap();
+    assert!(skipped.missing[0].contains("wall_clock_ms"), "{skipped:?}");
+    assert!(diagnosis.findings.iter().all(|found| found.detector.kind == "rule"));
+}
+
+#[test]
+fn a_run_with_problems_that_were_withheld_from_the_forest_stands_out() {
+    let observed = observed();
+    let (with, without): (Vec<ObservedRun>, Vec<ObservedRun>) =
+        observed.into_iter().partition(|run| run.label.problems.contains_key(&Problem::MemorySpill));
+    let options = TrainOptions { false_alarm_rate: 0.1, ..TrainOptions::default() };
+    let model = usual(&without, &options).unwrap().unwrap();
+    let severe: Vec<_> = with.iter().filter(|run| run.label.problems[&Problem::MemorySpill].strength >= 3).collect();
+    assert!(severe.len() >= 4);
+    for run in severe {
+        assert!(model.stands_out(run).unwrap(), "{}", run.label.run);
+    }
+    let healthy: Vec<_> = without.iter().filter(|run| run.label.healthy()).collect();
+    let flagged = healthy.iter().filter(|run| model.stands_out(run).unwrap()).count();
+    assert!(flagged * 5 <= healthy.len(), "{flagged} of {}", healthy.len());
 }

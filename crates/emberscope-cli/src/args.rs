@@ -202,11 +202,14 @@ pub(crate) struct Train {
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
     /// What learns the models of the problems; the card compares all of them
-    #[arg(long, value_enum, default_value_t = Learner::Tree)]
+    #[arg(long, value_enum, default_value_t = Learner::Best)]
     pub(crate) learner: Learner,
     /// Judge all learners, for the card, which takes many times as long
     #[arg(long)]
     pub(crate) compare: bool,
+    /// Write each model as ONNX too, into the folder `onnx` beside them
+    #[arg(long)]
+    pub(crate) onnx: bool,
     /// Seed of all that is drawn
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
@@ -221,6 +224,8 @@ pub(crate) struct Train {
 /// Learners there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Learner {
+    /// One decision tree a problem, or a random forest where that is better by far on families that it did not see
+    Best,
     /// One decision tree a problem, at most four deep
     Tree,
     /// A random forest of decision trees
@@ -231,13 +236,16 @@ pub(crate) enum Learner {
     SmartcoreForest,
 }
 
-impl From<Learner> for emberscope::models::Learner {
-    fn from(learner: Learner) -> Self {
-        match learner {
-            Learner::Tree => Self::Tree,
-            Learner::Forest => Self::Forest,
-            Learner::LinfaTree => Self::LinfaTree,
-            Learner::SmartcoreForest => Self::SmartcoreForest,
+impl Learner {
+    /// The learner; `None` for the best one.
+    pub(crate) fn one(self) -> Option<emberscope::models::Learner> {
+        use emberscope::models::Learner as Known;
+        match self {
+            Self::Best => None,
+            Self::Tree => Some(Known::Tree),
+            Self::Forest => Some(Known::Forest),
+            Self::LinfaTree => Some(Known::LinfaTree),
+            Self::SmartcoreForest => Some(Known::SmartcoreForest),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use anyhow::Context;
 use emberscope::BatchOptions;
 use emberscope::evaluate::{LabelledRun, read_labels};
-use emberscope::models::{Learner, ObservedRun, TrainOptions, observe, train as fit};
+use emberscope::models::{ObservedRun, TrainOptions, observe, train as fit};
 
 use crate::args;
 use crate::environment::Environment;
@@ -35,13 +35,14 @@ pub(crate) fn train(
     };
 
     let options = TrainOptions {
-        learner: args.learner.into(),
+        learner: args.learner.one(),
         compare: args.compare,
         seed: args.seed,
         false_alarm_rate: args.false_alarms,
     };
     let bar = progress::steps(environment.progress);
-    let models = fit(&observed, &options, |done, all, next| bar.set(done, all, next))?;
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.map_or(0, NonZeroUsize::get)).build()?;
+    let models = pool.install(|| fit(&observed, &options, |done, all, next| bar.set(done, all, next)))?;
     bar.finish_and_clear();
 
     std::fs::create_dir_all(&args.out).with_context(|| args.out.display().to_string())?;
@@ -49,15 +50,23 @@ pub(crate) fn train(
     for (name, text) in models.files().into_iter().chain([card]) {
         output::write(&text, Some(&args.out.join(name)), out)?;
     }
+    if args.onnx {
+        let folder = args.out.join("onnx");
+        std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        for (name, bytes) in models.onnx()? {
+            let path = folder.join(name);
+            output::write_file(&bytes, &path).with_context(|| path.display().to_string())?;
+        }
+    }
     for (problem, why) in &models.manifest.without_model {
         writeln!(err, "emberscope: no model for {problem}: {why}")?;
     }
-    let learner = Learner::from(args.learner).name();
     let kept: Vec<f64> = models.problems.iter().map(|model| model.validated.f1).collect();
     let mean = kept.iter().sum::<f64>() / kept.len().max(1) as f64;
     let summary = format!(
-        "{} models ({learner}) from {} runs of {} families, mean F1 {mean:.3} on families that they did not see: {}\n",
+        "{} models of {} problems, from {} runs of {} families; mean F1 of the models on families that they did not see {mean:.3}: {}\n",
         kept.len(),
+        kept.len() + models.manifest.without_model.len(),
         models.manifest.runs,
         models.manifest.families.len(),
         args.out.join("card.md").display(),

@@ -25,6 +25,7 @@ pub fn card(models: &Models) -> String {
          out. A run is called by its highest score. AP is the area under precision over recall.\n\n",
     );
     comparison(&mut page, models);
+    added(&mut page, models);
     if !manifest.without_model.is_empty() {
         page.push_str("\nThere is no model for these:\n\n");
         for (problem, why) in &manifest.without_model {
@@ -39,13 +40,13 @@ pub fn card(models: &Models) -> String {
     for model in &models.anomalies {
         let _ = writeln!(
             page,
-            "- {}: an isolation forest of {} trees over {} inputs, grown on {} rows of {} healthy runs; the threshold \
-             is set so that {:.2} % of healthy runs of other workloads have a row above it.",
-            model.level,
+            "An isolation forest of {} trees over {} numbers of the run, each as its distance from the median of healthy runs to their 2nd or \
+             98th percentile; grown on {} runs, {} of them healthy. Its threshold is set so that {:.0} % of healthy runs of other \
+             workloads are above it.",
             model.forest.trees(),
             model.inputs.len(),
-            model.rows,
             model.runs,
+            model.healthy_runs,
             model.false_alarm_rate * 100.0,
         );
     }
@@ -65,8 +66,8 @@ fn flagged(page: &mut String, unusual: &Unusual) {
     let severe = unusual.severe();
     let _ = write!(
         page,
-        "\nFlagged of runs whose workload family the forests did not see (no forest saw a run with a problem): {} of {} healthy ones, {} of \
-         {} with one problem of strength 4. By problem and strength:\n\n| problem | 1 | 2 | 3 | 4 |\n|---|---|---|---|---|\n",
+        "\nFlagged by forests that saw neither the run's workload family nor any run with its problem: {} of {} healthy runs, {} of {} with one \
+         problem of strength 4. By problem and strength:\n\n| problem | 1 | 2 | 3 | 4 |\n|---|---|---|---|---|\n",
         unusual.healthy.flagged, unusual.healthy.runs, severe.flagged, severe.runs,
     );
     for (problem, by_strength) in &unusual.problems {
@@ -115,19 +116,61 @@ fn comparison(page: &mut String, models: &Models) {
     page.push('\n');
 }
 
+/// What models add to rules.
+fn added(page: &mut String, models: &Models) {
+    let all = &models.manifest.compared;
+    let used = |problem: &str| models.problems.iter().find(|model| model.problem == problem).map(|model| model.learner);
+    let of = |problem: &str| {
+        let learner =
+            used(problem).or_else(|| Learner::ALL.iter().copied().find(|of| all[problem].contains_key(of.name())))?;
+        all[problem].get(learner.name())?.added
+    };
+    let known: Vec<(&str, emberscope::models::Added)> =
+        all.keys().filter_map(|problem| Some((problem.as_str(), of(problem)?))).collect();
+    if known.is_empty() {
+        return;
+    }
+    let mean = |value: &dyn Fn(&emberscope::models::Added) -> f64| {
+        known.iter().map(|(_, added)| value(added)).sum::<f64>() / known.len() as f64
+    };
+    let speaks = |problem: &str| models.problems.iter().any(|model| model.problem == problem && model.alone.is_some());
+    let together =
+        known.iter().map(|(problem, added)| if speaks(problem) { added.together_f1 } else { added.rules_f1 });
+    let together = together.sum::<f64>() / known.len() as f64;
+    let _ = write!(
+        page,
+        "\nA model speaks where rules are silent if that was seen to help on families that it did not see: 95 % of all that it calls is right, and \
+         three quarters of what it calls where rules are silent, one run at least. On these problems rules alone reach a mean F1 of {:.3}, and \
+         {together:.3} together with the models that may speak:\n\n| problem | rules F1 | together F1 | told rightly where rules are silent | wrongly |\n|---|---|---|---|---|\n",
+        mean(&|added| added.rules_f1),
+    );
+    for (problem, added) in known.iter().filter(|(problem, _)| speaks(problem)) {
+        let _ = writeln!(
+            page,
+            "| {problem} | {:.2} | {:.2} | {} | {} |",
+            added.rules_f1, added.together_f1, added.right, added.wrong
+        );
+    }
+}
+
 fn decisions(page: &mut String, model: &ProblemModel) {
     let names: Vec<&str> = model.inputs.iter().map(|input| input.name.as_str()).collect();
     let alone = match model.alone {
         Some(alone) => format!(
-            "told without a rule from {:.2} ({} of {} such runs of families that it did not see had the problem)",
+            "told without a rule from {:.2} (in {} of the {} runs of families that it did not see where rules are silent, rightly)",
             alone.score, alone.right, alone.runs,
         ),
         None => "never told without a rule".to_owned(),
     };
     let _ = write!(
         page,
-        "\n### {}\n\nJudges each {}; called from a score of {:.2}, {alone}. F1 {:.2}, AP {:.2}.\n\n",
-        model.problem, model.level, model.threshold, model.validated.f1, model.validated.average_precision,
+        "\n### {}\n\nA {} that judges each {}; called from a score of {:.2}, {alone}. F1 {:.2}, AP {:.2}.\n\n",
+        model.problem,
+        model.learner.name(),
+        model.level,
+        model.threshold,
+        model.validated.f1,
+        model.validated.average_precision,
     );
     match &model.fitted {
         Fitted::Tree(tree) => {

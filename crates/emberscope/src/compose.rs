@@ -21,7 +21,13 @@ pub fn diagnose_run(run: &Run, config: &Config) -> Diagnosis {
     if let Some(models) = config.models.models() {
         let whole = Whole::of(run, &features);
         match join(&mut assessment.findings, models, run, &whole, &config.detectors) {
-            Ok(of_models) => said = Some(of_models),
+            Ok(of_models) => {
+                if let Some(why) = &of_models.silent {
+                    let missing = vec![format!("labelled runs of its size: {why}")];
+                    assessment.skipped.push(Skipped { detector: "models by themselves".to_owned(), missing });
+                }
+                said = Some(of_models);
+            }
             Err(error) => {
                 assessment.skipped.push(Skipped { detector: "models".to_owned(), missing: vec![error.to_string()] });
             }

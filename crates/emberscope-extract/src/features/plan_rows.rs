@@ -53,7 +53,7 @@ impl PlanRows {
     fn take_filter(&mut self, filter: &PlanNode) {
         let Some(kept) = own_rows(filter) else { return };
         let mut below = only_child(filter);
-        while let Some(node) = below.filter(|node| !is_scan(node) && own_rows(node).is_none()) {
+        while let Some(node) = below.filter(|node| !is_scan(node) && passes_rows_on(node)) {
             below = only_child(node);
         }
         let Some((scan, read)) = below.filter(|node| is_scan(node)).and_then(|scan| Some((scan, own_rows(scan)?)))
@@ -96,6 +96,13 @@ fn metric_ms(node: &PlanNode, name: &str) -> Option<u64> {
 
 fn own_rows(node: &PlanNode) -> Option<u64> {
     ["number of output rows", "output rows", "shuffle records written"].iter().find_map(|name| metric(node, name))
+}
+
+/// Whether a node gives every row on, as one row.
+fn passes_rows_on(node: &PlanNode) -> bool {
+    let name = node.name.as_str();
+    let known = ["ColumnarToRow", "RowToColumnar", "InputAdapter", "WholeStageCodegen", "Project"];
+    own_rows(node).is_none() || known.iter().any(|known| name.contains(known))
 }
 
 fn only_child(node: &PlanNode) -> Option<&PlanNode> {
@@ -165,7 +172,8 @@ mod tests {
     #[test]
     fn rows_that_filters_drop_are_counted_over_what_their_scans_gave() {
         let filter = |kept, scan| {
-            let columns = node("ColumnarToRow", &[], vec![scan]);
+            let read = own_rows(&scan).unwrap() as i64;
+            let columns = node("ColumnarToRow", &[("number of output rows", read)], vec![scan]);
             node("Filter", &[("number of output rows", kept)], vec![columns])
         };
         let pushed = filter(900, scan(1_000, "IsNotNull(a), GreaterThan(a,7)"));

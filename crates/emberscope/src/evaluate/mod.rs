@@ -347,7 +347,7 @@ fn worst(problem: Problem, findings: &[&Finding]) -> Severity {
 }
 
 /// The problem of a finding, and those that follow from it.
-fn problems(finding: &Finding) -> impl Iterator<Item = Problem> + '_ {
+pub(crate) fn problems(finding: &Finding) -> impl Iterator<Item = Problem> + '_ {
     std::iter::once(finding.problem).chain(finding.consequences.iter().map(|consequence| consequence.problem))
 }
 

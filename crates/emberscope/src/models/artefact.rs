@@ -8,15 +8,15 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use emberscope_extract::features::catalogue;
-use emberscope_learn::IsolationForest;
 use emberscope_learn::calibration::Calibration;
+use emberscope_learn::{IsolationForest, LearnError};
 use emberscope_rules::Problem;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::examples::ObservedRun;
-use super::fit::{Alone, Fitted, Learner, Validated};
+use super::fit::{Alone, Fitted, Learner};
 use super::inputs::inputs;
+use super::judging::Validated;
 use super::level::Level;
 use crate::evaluate::STRENGTHS;
 
@@ -66,20 +66,32 @@ pub struct ProblemModel {
     pub validated: Validated,
 }
 
-/// A model of what is usual at a level.
+/// A number that the model of what is usual looks at, and how far healthy runs are from their median.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UsualInput {
+    /// The number.
+    #[serde(flatten)]
+    pub input: ModelInput,
+    /// From the median of healthy runs down to their 2nd percentile.
+    pub below: f64,
+    /// From the median up to their 98th.
+    pub above: f64,
+}
+
+/// The model of what is usual.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AnomalyModel {
     /// What it judges.
     pub level: Level,
-    /// What it looks at.
-    pub inputs: Vec<ModelInput>,
+    /// What it looks at, each as its distance from healthy runs.
+    pub inputs: Vec<UsualInput>,
     /// What was learned.
     pub forest: IsolationForest,
-    /// Healthy rows that it was learned from.
-    pub rows: u64,
-    /// Healthy runs that they are of.
+    /// Runs that it was learned from.
     pub runs: u64,
-    /// Share of further healthy runs of other workloads that have a row above its threshold, as promised.
+    /// Healthy ones among them.
+    pub healthy_runs: u64,
+    /// Share of further healthy runs of other workloads that are above its threshold, as promised.
     pub false_alarm_rate: f64,
 }
 
@@ -113,9 +125,11 @@ pub struct Manifest {
     pub false_alarm_rate: f64,
     /// What the anomaly models flag; null where there are none.
     pub unusual: Option<Unusual>,
+    /// How large the runs were: features of the run as they are.
+    pub sizes: Vec<ModelInput>,
 }
 
-/// Runs that forests flag which were grown on healthy runs of other families.
+/// Runs that forests flag which saw neither their workload family nor any run with their problem.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unusual {
     /// Healthy runs, and those of them that are flagged.
@@ -133,34 +147,7 @@ pub struct Flagged {
     pub flagged: u64,
 }
 
-impl Flagged {
-    fn take(&mut self, flagged: bool) {
-        self.runs += 1;
-        self.flagged += u64::from(flagged);
-    }
-}
-
 impl Unusual {
-    /// Counts runs by label; `flagged` are places in `observed`.
-    pub(super) fn of(observed: &[ObservedRun], flagged: &BTreeSet<usize>) -> Self {
-        let mut seen = Self::default();
-        for (place, run) in observed.iter().enumerate() {
-            let flagged = flagged.contains(&place);
-            if run.label.healthy() {
-                seen.healthy.take(flagged);
-            }
-            let mut problems = run.label.problems.iter();
-            if let (Some((problem, label)), None) = (problems.next(), problems.next()) {
-                let by_strength = seen.problems.entry(problem.name().to_owned()).or_default();
-                let place = usize::from(label.strength.clamp(1, STRENGTHS) - 1);
-                if let Some(counted) = by_strength.get_mut(place) {
-                    counted.take(flagged);
-                }
-            }
-        }
-        seen
-    }
-
     /// Runs with a problem of the greatest strength, over all problems.
     pub fn severe(&self) -> Flagged {
         let last = |by_strength: &[Flagged; STRENGTHS as usize]| by_strength.last().copied().unwrap_or_default();
@@ -281,7 +268,12 @@ impl Models {
                 );
             }
             let name = format!("anomalies of {}", model.level);
-            check_inputs(&anomalies.0, &name, model.level, &model.inputs, model.forest.features())?;
+            let asked: Vec<ModelInput> = model.inputs.iter().map(|input| input.input.clone()).collect();
+            check_inputs(&anomalies.0, &name, model.level, &asked, model.forest.features())?;
+            let spans = model.inputs.iter().flat_map(|input| [input.below, input.above]);
+            if model.level != Level::Run || spans.into_iter().any(|span| !(span.is_finite() && span > 0.0)) {
+                return refuse(anomalies, format!("the model of {name} has a distance that is none, or judges no run"));
+            }
         }
         Ok(models)
     }
@@ -291,15 +283,40 @@ impl Models {
         self.problems.is_empty() && self.anomalies.is_empty()
     }
 
+    /// Each model as an ONNX model, by name of its problem. Its input `features` has the columns that `inputs` names, in their order; that of
+    /// what is usual takes their distances from healthy runs ([`UsualInput`]) instead. Its output is the score.
+    ///
+    /// # Errors
+    ///
+    /// When a forest has slanted splits, which ONNX does not know; those that are trained here have none.
+    pub fn onnx(&self) -> Result<Vec<(String, Vec<u8>)>, LearnError> {
+        let of_problem = |model: &ProblemModel| match &model.fitted {
+            Fitted::Tree(tree) => tree.to_onnx(),
+            Fitted::Forest(forest) => forest.to_onnx(),
+        };
+        let mut files: Vec<(String, Vec<u8>)> =
+            self.problems.iter().map(|model| (format!("{}.onnx", model.problem), of_problem(model))).collect();
+        for model in &self.anomalies {
+            files.push((format!("{}.onnx", Problem::UnknownAnomaly), model.forest.to_onnx()?));
+        }
+        Ok(files)
+    }
+
     /// The files of the models: names and contents.
     pub fn files(&self) -> Vec<(&'static str, String)> {
         let text = |value: serde_json::Result<String>| value.unwrap_or_default() + "\n";
         vec![
-            (TREES, text(serde_json::to_string_pretty(&self.problems))),
+            (TREES, lines(&self.problems)),
             (ANOMALIES, text(serde_json::to_string(&self.anomalies))),
             (MANIFEST, text(serde_json::to_string_pretty(&self.manifest))),
         ]
     }
+}
+
+/// A JSON array with one model a line: a model that changed is one line that changed.
+fn lines(models: &[ProblemModel]) -> String {
+    let lines: Vec<String> = models.iter().map(|model| serde_json::to_string(model).unwrap_or_default()).collect();
+    format!("[\n{}\n]\n", lines.join(",\n"))
 }
 
 fn is_share(value: f64) -> bool {

@@ -1,9 +1,12 @@
 //! Examples: the rows of labelled runs with the answer to one question each, "is this where the problem is?".
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use emberscope_learn::metrics::roc_auc;
 use emberscope_rules::Problem;
 use ndarray::{Array1, Array2, Axis};
+use rayon::prelude::*;
 
 use super::level::{Level, RowKey};
 use super::observe::Observations;
@@ -19,8 +22,11 @@ pub struct ObservedRun {
     pub label: LabelledRun,
     /// Its rows by level.
     pub observations: BTreeMap<Level, Observations>,
-    /// The problems that rules found in it; `None` where rules could not look, as at feature tables.
-    pub ruled: Option<BTreeSet<Problem>>,
+    /// How large it is: what [`Whole::sizes`](super::Whole::sizes) gives.
+    pub sizes: BTreeMap<&'static str, f64>,
+    /// The problems that rules found in it, and whether by themselves or only as what follows from another; `None` where rules could not look,
+    /// as at feature tables.
+    pub ruled: Option<BTreeMap<Problem, bool>>,
 }
 
 /// What a run is for one problem.
@@ -60,6 +66,19 @@ pub(super) struct Examples {
     pub(super) runs: Vec<ExampleRun>,
     /// Whether each of the runs is one of these examples.
     pub(super) asked: Vec<bool>,
+    /// For each family that has the problem: how well each input tells its rows apart, -0.5 to 0.5.
+    telling: Arc<BTreeMap<String, Vec<f64>>>,
+}
+
+/// What rules said of a problem in a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ruled {
+    /// Nothing.
+    Silent,
+    /// It follows from another one.
+    Consequence,
+    /// It is there.
+    Found,
 }
 
 /// A run of the examples.
@@ -67,8 +86,8 @@ pub(super) struct Examples {
 pub(super) struct ExampleRun {
     pub(super) family: String,
     pub(super) has: bool,
-    /// Whether rules found the problem in it; `None` where they could not look.
-    pub(super) ruled: Option<bool>,
+    /// What rules said of the problem in it; `None` where they could not look.
+    pub(super) ruled: Option<Ruled>,
 }
 
 impl Examples {
@@ -97,13 +116,59 @@ impl Examples {
             runs.push(ExampleRun {
                 family: run.label.family.clone(),
                 has: standing == Standing::Has,
-                ruled: run.ruled.as_ref().map(|found| found.contains(&problem)),
+                ruled: run.ruled.as_ref().map(|found| match found.get(&problem) {
+                    None => Ruled::Silent,
+                    Some(false) => Ruled::Consequence,
+                    Some(true) => Ruled::Found,
+                }),
             });
         }
         let rows = answers.len();
         let values = Array2::from_shape_vec((rows, columns), values).unwrap_or_else(|_| Array2::zeros((0, columns)));
         let asked = vec![true; runs.len()];
-        Self { values, answers: answers.into(), weights, run_of, runs, asked }
+        let telling = Arc::new(BTreeMap::new());
+        let mut examples = Self { values, answers: answers.into(), weights, run_of, runs, asked, telling };
+        let of_families =
+            examples.families_with().into_iter().map(|family| (family.to_owned(), examples.told_apart(family)));
+        let of_families = of_families.collect();
+        examples.telling = Arc::new(of_families);
+        examples
+    }
+
+    /// How well each input tells the rows of a family that have the problem from its others: the area under the ROC curve less 0.5, and 0
+    /// where it is unknown for half of those that have it.
+    fn told_apart(&self, family: &str) -> Vec<f64> {
+        let rows: Vec<usize> =
+            (0..self.run_of.len()).filter(|&row| self.runs[self.run_of[row]].family == family).collect();
+        let with = rows.iter().filter(|&&row| self.answers[row]).count();
+        let columns: Vec<_> = self.values.columns().into_iter().collect();
+        columns
+            .into_par_iter()
+            .map(|column| {
+                let known: Vec<usize> = rows.iter().copied().filter(|&row| !column[row].is_nan()).collect();
+                let values: Vec<f64> = known.iter().map(|&row| column[row]).collect();
+                let answers: Vec<bool> = known.iter().map(|&row| self.answers[row]).collect();
+                let enough = 2 * answers.iter().filter(|answer| **answer).count() > with;
+                roc_auc(&values, &answers).filter(|_| enough).map_or(0.0, |area| area - 0.5)
+            })
+            .collect()
+    }
+
+    /// The inputs that tell rows apart in most of the families that have the problem, in one direction: within a family nothing tells them
+    /// that is only of the workload. At most as many as asked for, in the order of the list; all where no family says.
+    pub(super) fn telling(&self, most: usize) -> Vec<usize> {
+        let columns = self.values.ncols();
+        let asked = self.asked.iter().zip(&self.runs).filter(|(asked, run)| **asked && run.has);
+        let families: BTreeSet<&str> = asked.map(|(_, run)| run.family.as_str()).collect();
+        let mut sums = vec![0.0; columns];
+        for of_family in families.iter().filter_map(|family| self.telling.get(*family)) {
+            sums.iter_mut().zip(of_family).for_each(|(sum, own)| *sum += own);
+        }
+        let mut order: Vec<usize> = (0..columns).filter(|&column| sums[column] != 0.0).collect();
+        order.sort_by(|&a, &b| sums[b].abs().total_cmp(&sums[a].abs()).then(a.cmp(&b)));
+        order.truncate(most);
+        order.sort_unstable();
+        if order.is_empty() { (0..columns).collect() } else { order }
     }
 
     /// Families with a run that has the problem, in order.
@@ -124,6 +189,7 @@ impl Examples {
             run_of: rows.iter().map(|&row| self.run_of[row]).collect(),
             runs: self.runs.clone(),
             asked: self.asked.iter().enumerate().map(|(place, asked)| *asked && keep(place)).collect(),
+            telling: Arc::clone(&self.telling),
         }
     }
 

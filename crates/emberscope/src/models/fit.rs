@@ -7,21 +7,31 @@ use emberscope_learn::{DecisionTree, DecisionTreeParams, LearnError, RandomFores
 use ndarray::{ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
 
-use super::examples::Examples;
+use super::examples::{ExampleRun, Examples, Ruled};
 use super::folds::parts;
 
 /// Depths of trees that are tried: a person can read 16 leaves.
-const DEPTHS: [u32; 4] = [1, 2, 3, 4];
+pub(super) const DEPTHS: [u32; 4] = [1, 2, 3, 4];
 /// Rows of a leaf at least.
 const LEAF_ROWS: usize = 3;
-/// Share of its calls that has to be right where no rule found the problem, and the least number of right ones that shows it: whoever
-/// speaks alone has to be right nearly always.
+/// A model that speaks alone has to be right nearly always: this share of all that it calls, so many at least.
 const ALONE_PRECISION: f64 = 0.95;
 const ALONE_RUNS: u64 = 5;
+/// And this share of what it calls where rules are silent, one at least: there the doubtful ones are.
+pub(super) const SILENT_PRECISION: f64 = 0.75;
 /// Trees of a forest.
 const FOREST_TREES: usize = 50;
-/// Depths of a forest's trees that are tried.
-const FOREST_DEPTHS: [u32; 1] = [10];
+/// How a learner grows: the inputs it sees at most, those that tell rows apart in most families, and the depth of trees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Shape {
+    pub(super) inputs: usize,
+    pub(super) depth: u32,
+}
+
+/// Inputs of a tree, both of which are tried, and of a forest. Set by cross-validation on the training families of datasets/lab: forests of
+/// 12 to 80 inputs, and of all, are worse.
+pub(super) const TREE_INPUTS: [usize; 2] = [40, 150];
+const FOREST: Shape = Shape { inputs: 150, depth: 10 };
 
 /// What learns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -56,30 +66,58 @@ impl Learner {
         Self::ALL.iter().copied().find(|learner| learner.name() == name)
     }
 
-    fn depths(self) -> &'static [u32] {
+    /// Inputs to try, and depths; simpler ones first.
+    pub(super) fn shapes(self) -> (&'static [usize], &'static [u32]) {
         match self {
-            Self::Tree | Self::LinfaTree => &DEPTHS,
-            Self::Forest | Self::SmartcoreForest => &FOREST_DEPTHS,
+            Self::Tree | Self::LinfaTree => (&TREE_INPUTS, &DEPTHS),
+            Self::Forest | Self::SmartcoreForest => (&[FOREST.inputs], &[FOREST.depth]),
         }
     }
 
     /// Fits to examples of both answers.
-    pub(super) fn fit(self, depth: u32, examples: &Examples, seed: u64) -> Result<Fitted, LearnError> {
+    pub(super) fn fit(self, shape: Shape, examples: &Examples, seed: u64) -> Result<FittedOn, LearnError> {
         let tree = DecisionTreeParams {
-            max_depth: depth,
+            max_depth: shape.depth,
             min_leaf_rows: LEAF_ROWS,
-            balanced: true,
+            // By cross-validation as well: a single tree of balanced answers calls too much, and a forest of rare ones too little.
+            balanced: matches!(self, Self::Forest | Self::SmartcoreForest),
             seed,
             ..DecisionTreeParams::default()
         };
-        let (values, answers, weights) = (&examples.values, &examples.answers, examples.weights.as_slice());
+        let used = examples.telling(shape.inputs);
+        let values = &examples.values.select(Axis(1), &used);
+        let (answers, weights) = (&examples.answers, examples.weights.as_slice());
         let forest = |tree| RandomForestParams { trees: FOREST_TREES, tree };
-        Ok(match self {
+        let fitted = match self {
             Self::Tree => Fitted::Tree(tree.fit_weighted(values, answers, weights)?),
             Self::LinfaTree => Fitted::Tree(linfa_tree(&tree, values, answers, weights)?),
             Self::Forest => Fitted::Forest(forest(tree).fit(values, answers, weights, &examples.run_of)?.0),
             Self::SmartcoreForest => Fitted::Forest(smartcore_forest(&forest(tree), values, answers, weights)?),
-        })
+        };
+        Ok(FittedOn { fitted, used })
+    }
+}
+
+/// What was fitted on some of the inputs.
+pub(super) struct FittedOn {
+    fitted: Fitted,
+    used: Vec<usize>,
+}
+
+impl FittedOn {
+    fn cut_at(&self, depth: u32) -> Self {
+        Self { fitted: self.fitted.cut_at(depth), used: self.used.clone() }
+    }
+
+    /// The score of each row, of all inputs.
+    pub(super) fn scores(&self, rows: ArrayView2<'_, f64>) -> Result<Vec<f64>, LearnError> {
+        self.fitted.scores(rows.select(Axis(1), &self.used).view())
+    }
+
+    /// The same for tables of the inputs that it looks at, and which these are.
+    pub(super) fn compacted(&self) -> (Fitted, Vec<usize>) {
+        let (fitted, used) = self.fitted.compacted();
+        (fitted, used.into_iter().filter_map(|at| self.used.get(at).copied()).collect())
     }
 }
 
@@ -103,7 +141,7 @@ impl Fitted {
     }
 
     /// The same for tables of the inputs that it looks at, and which these are.
-    pub(super) fn compacted(&self) -> (Self, Vec<usize>) {
+    fn compacted(&self) -> (Self, Vec<usize>) {
         match self {
             Self::Tree(tree) => {
                 let (tree, used) = tree.compacted();
@@ -128,7 +166,7 @@ impl Fitted {
 /// What was chosen, and what rows of families that were left out are given by it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Choice {
-    pub(super) depth: u32,
+    pub(super) shape: Shape,
     /// A score for each row, by models that did not see the row's family.
     pub(super) scores: Vec<f64>,
     /// The score from which a run counts as having the problem.
@@ -151,40 +189,54 @@ pub struct Alone {
 }
 
 impl Alone {
+    fn share(self) -> f64 {
+        self.right as f64 / self.runs.max(1) as f64
+    }
+
     /// How sure that makes: the share that is right, with one right and one wrong one added.
     pub fn confidence(self) -> f64 {
         (self.right as f64 + 1.0) / (self.runs as f64 + 2.0)
     }
 }
 
-/// Chooses the depth whose scores of left-out families rank runs best, and the threshold with the largest F1 on them; `None` where
+/// Chooses the shape whose scores of left-out families rank runs best, and the threshold with the largest F1 on them; `None` where
 /// fewer than two families have the problem.
 pub(super) fn choose(learner: Learner, examples: &Examples, seed: u64) -> Result<Option<Choice>, LearnError> {
-    let Some(of_depths) = left_out_scores(learner, examples, seed)? else { return Ok(None) };
+    let Some(of_shapes) = left_out_scores(learner, examples, seed)? else { return Ok(None) };
     let mut best: Option<(f64, Choice)> = None;
-    for (&depth, scores) in learner.depths().iter().zip(of_depths) {
+    for (shape, scores) in of_shapes {
         let (run_scores, answers) = told_runs(examples, &scores);
         let precision = average_precision(&run_scores, &answers).unwrap_or(0.0);
-        let ruled = |run: usize| examples.runs[run].ruled;
         // A deeper tree has to be better, not as good.
         if best.as_ref().is_none_or(|(before, _)| precision > *before + 1e-9) {
             let threshold = best_threshold(&run_scores, &answers);
-            let (silent, has) = told_where(examples, &scores, |run| ruled(run) != Some(true));
-            let alone = alone(&silent, &has, threshold);
-            let (found, has) = told_where(examples, &scores, |run| ruled(run) == Some(true));
+            let alone = alone(&heard(examples, &scores, |_| true), threshold);
+            let ruled = |run: usize| matches!(examples.runs[run].ruled, Some(Ruled::Found));
+            let (found, has) = told_where(examples, &scores, ruled);
             let agreed = agreed(&found, &has, threshold);
-            best = Some((precision, Choice { depth, scores, threshold, alone, agreed }));
+            best = Some((precision, Choice { shape, scores, threshold, alone, agreed }));
         }
     }
     Ok(best.map(|(_, choice)| choice))
 }
 
-/// For each depth a score for each row by models that did not see its family; `None` where families are too few.
-fn left_out_scores(learner: Learner, examples: &Examples, seed: u64) -> Result<Option<Vec<Vec<f64>>>, LearnError> {
+/// A score for each row, by shape.
+pub(super) type OfShapes = Vec<(Shape, Vec<f64>)>;
+
+/// For each shape a score for each row by models that did not see its family; `None` where families are too few.
+pub(super) fn left_out_scores(
+    learner: Learner,
+    examples: &Examples,
+    seed: u64,
+) -> Result<Option<OfShapes>, LearnError> {
     let Some(parts) = parts(&examples.runs, |place| examples.asked[place]) else { return Ok(None) };
-    let depths = learner.depths();
+    let (numbers, depths) = learner.shapes();
     let deepest = depths.last().copied().unwrap_or(1);
-    let mut scores = vec![vec![0.0; examples.run_of.len()]; depths.len()];
+    let mut of_shapes: OfShapes = numbers
+        .iter()
+        .flat_map(|&inputs| depths.iter().map(move |&depth| Shape { inputs, depth }))
+        .map(|shape| (shape, vec![0.0; examples.run_of.len()]))
+        .collect();
     for part in 0..parts.count {
         let in_part = |run: usize| parts.has(part, &examples.runs[run].family);
         let others = examples.only(|run| !in_part(run));
@@ -193,22 +245,24 @@ fn left_out_scores(learner: Learner, examples: &Examples, seed: u64) -> Result<O
         }
         let rows: Vec<usize> = (0..examples.run_of.len()).filter(|&row| in_part(examples.run_of[row])).collect();
         let values = examples.values.select(Axis(0), &rows);
-        let whole = learner.fit(deepest, &others, seed)?;
-        for (&depth, scores) in depths.iter().zip(&mut scores) {
-            let given = whole.cut_at(depth).scores(values.view())?;
-            rows.iter().zip(given).for_each(|(&row, score)| scores[row] = score);
+        for &inputs in numbers {
+            let whole = learner.fit(Shape { inputs, depth: deepest }, &others, seed)?;
+            for (shape, scores) in of_shapes.iter_mut().filter(|(shape, _)| shape.inputs == inputs) {
+                let given = whole.cut_at(shape.depth).scores(values.view())?;
+                rows.iter().zip(given).for_each(|(&row, score)| scores[row] = score);
+            }
         }
     }
-    Ok(Some(scores))
+    Ok(Some(of_shapes))
 }
 
 /// The largest score of each run, 0 without rows, and whether it has the problem.
-pub(super) fn told_runs(examples: &Examples, scores: &[f64]) -> (Vec<f64>, Vec<bool>) {
+fn told_runs(examples: &Examples, scores: &[f64]) -> (Vec<f64>, Vec<bool>) {
     told_where(examples, scores, |_| true)
 }
 
 /// The same of some runs only.
-fn told_where(examples: &Examples, scores: &[f64], wanted: impl Fn(usize) -> bool) -> (Vec<f64>, Vec<bool>) {
+pub(super) fn told_where(examples: &Examples, scores: &[f64], wanted: impl Fn(usize) -> bool) -> (Vec<f64>, Vec<bool>) {
     let by_run = examples.by_run(scores);
     let runs = by_run.iter().zip(&examples.runs).enumerate();
     let runs = runs.filter(|(place, _)| examples.asked[*place] && wanted(*place));
@@ -232,18 +286,35 @@ pub(super) fn best_threshold(scores: &[f64], answers: &[bool]) -> f64 {
     }
 }
 
-/// The least score from which at least [`ALONE_PRECISION`] of the runs have the problem, [`ALONE_RUNS`] of them at least, in the middle between the
-/// scores on its two sides, and not below the threshold.
-fn alone(scores: &[f64], answers: &[bool], threshold: f64) -> Option<Alone> {
-    let curve = precision_recall(scores, answers);
-    let sure = |at: &usize| {
-        let called = called_from(scores, answers, curve[*at].threshold);
-        curve[*at].precision >= ALONE_PRECISION && called.right >= ALONE_RUNS && curve[*at].threshold >= threshold
+/// The least score from which a model may speak where rules are silent, in the middle between the scores on its two sides, and not below
+/// its threshold; `None` where it may not. Each run has its score, whether it has the problem, and whether rules were silent in it.
+pub(super) fn alone(runs: &[(f64, bool, bool)], threshold: f64) -> Option<Alone> {
+    let of = |wanted: &dyn Fn(bool) -> bool| -> (Vec<f64>, Vec<bool>) {
+        runs.iter().filter(|(.., silent)| wanted(*silent)).map(|(score, has, _)| (*score, *has)).unzip()
     };
-    let at = (0..curve.len()).rev().find(sure)?;
+    let ((scores, has), (of_silent, silent_has)) = (of(&|_| true), of(&|silent| silent));
+    let curve = precision_recall(&scores, &has);
+    let may = |at: &usize| {
+        let score = curve[*at].threshold;
+        let (called, silent) = (called_from(&scores, &has, score), called_from(&of_silent, &silent_has, score));
+        score >= threshold
+            && called.right >= ALONE_RUNS
+            && called.share() >= ALONE_PRECISION
+            && (silent.runs == 0 || silent.share() >= SILENT_PRECISION)
+    };
+    let at = (0..curve.len()).rev().find(may)?;
     let below = curve.get(at + 1).map_or(0.0, |point| point.threshold);
     let score = f64::midpoint(curve[at].threshold, below).max(threshold);
-    Some(Alone { score, ..called_from(scores, answers, curve[at].threshold) })
+    Some(Alone { score, ..called_from(&of_silent, &silent_has, curve[at].threshold) })
+}
+
+/// Some runs for [`alone`].
+pub(super) fn heard(examples: &Examples, scores: &[f64], wanted: impl Fn(usize) -> bool) -> Vec<(f64, bool, bool)> {
+    let by_run = examples.by_run(scores);
+    let runs = by_run.iter().zip(&examples.runs).enumerate();
+    let runs = runs.filter(|(place, _)| examples.asked[*place] && wanted(*place));
+    let silent = |run: &ExampleRun| matches!(run.ruled, None | Some(Ruled::Silent));
+    runs.map(|(_, (score, run))| (score.unwrap_or(0.0), run.has, silent(run))).collect()
 }
 
 fn called_from(scores: &[f64], answers: &[bool], score: f64) -> Alone {
@@ -255,81 +326,6 @@ fn called_from(scores: &[f64], answers: &[bool], score: f64) -> Alone {
 fn agreed(scores: &[f64], answers: &[bool], threshold: f64) -> Option<f64> {
     let called = called_from(scores, answers, threshold);
     (called.runs > 0).then(|| called.confidence())
-}
-
-/// How good a model is on families that it did not see, parameters and threshold chosen without them: nested cross-validation.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Validated {
-    /// Runs that have the problem.
-    pub runs_with: u64,
-    /// Runs that do not.
-    pub runs_without: u64,
-    /// Families with such a run.
-    pub families_with: u64,
-    /// Runs that have it and were called so.
-    pub true_positives: u64,
-    /// Runs that do not and were called so.
-    pub false_positives: u64,
-    /// The harmonic mean of precision and recall.
-    pub f1: f64,
-    /// The area under the curve of precision over recall.
-    pub average_precision: f64,
-}
-
-/// Judges a learner on each part of the families in turn; `None` where fewer than two families have the problem.
-///
-/// A learner with several depths chooses among them within the other parts. With one depth only the threshold is left to choose, and it is
-/// chosen by the scores of the other parts' runs, each by a model that did not see its family.
-pub(super) fn nested(learner: Learner, examples: &Examples, seed: u64) -> Result<Option<Validated>, LearnError> {
-    let Some(parts) = parts(&examples.runs, |_| true) else { return Ok(None) };
-    let mut scores = Vec::new();
-    let mut answers = Vec::new();
-    let mut called = Vec::new();
-    let single = match learner.depths() {
-        [_] => left_out_scores(learner, examples, seed)?.and_then(|of_depths| of_depths.into_iter().next()),
-        _ => None,
-    };
-    for part in 0..parts.count {
-        let in_part = |run: usize| parts.has(part, &examples.runs[run].family);
-        if let Some(given) = &single {
-            let (of_others, has) = told_where(examples, given, |run| !in_part(run));
-            let threshold = best_threshold(&of_others, &has);
-            let (own, has) = told_where(examples, given, in_part);
-            called.extend(own.iter().map(|score| *score >= threshold));
-            scores.extend(own);
-            answers.extend(has);
-            continue;
-        }
-        let (others, own) = (examples.only(|run| !in_part(run)), examples.only(in_part));
-        if !others.can_be_learned() {
-            continue;
-        }
-        // With one family that has the problem left, nothing can be chosen by it.
-        let (depth, threshold) = match choose(learner, &others, seed)? {
-            Some(choice) => (choice.depth, choice.threshold),
-            None => (learner.depths()[learner.depths().len() / 2], 0.5),
-        };
-        let given = learner.fit(depth, &others, seed)?.scores(own.values.view())?;
-        let (run_scores, has) = told_runs(&own, &given);
-        called.extend(run_scores.iter().map(|score| *score >= threshold));
-        scores.extend(run_scores);
-        answers.extend(has);
-    }
-    let count = |called_so: bool| {
-        called.iter().zip(&answers).filter(|(called, has)| **called && **has == called_so).count() as u64
-    };
-    let (hits, alarms) = (count(true), count(false));
-    let with = answers.iter().filter(|has| **has).count() as u64;
-    let whole = 2 * hits + alarms + (with - hits);
-    Ok(Some(Validated {
-        runs_with: with,
-        runs_without: answers.len() as u64 - with,
-        families_with: examples.families_with().len() as u64,
-        true_positives: hits,
-        false_positives: alarms,
-        f1: if whole > 0 { 2.0 * hits as f64 / whole as f64 } else { 0.0 },
-        average_precision: average_precision(&scores, &answers).unwrap_or(0.0),
-    }))
 }
 
 /// The map from the highest score of a run to the probability that it has the problem, by runs of left-out families.
@@ -352,21 +348,35 @@ mod tests {
     }
 
     #[test]
-    fn a_model_speaks_alone_from_where_it_is_right_nearly_always() {
-        // Six right calls from 0.5 up, then a wrong one at 0.4: 6 of 7 are too few. Without the sixth it is five: just enough.
-        let scores = [0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.1];
-        let answers = [true, true, true, true, true, true, false, false];
-        let found = alone(&scores, &answers, 0.2).unwrap();
+    fn a_model_speaks_alone_where_it_is_right_nearly_always_and_where_rules_are_silent_too() {
+        // Six right calls from 0.5 up, in two of which rules were silent, then wrong ones.
+        let run = |score: f64, has: bool, silent: bool| (score, has, silent);
+        let mut runs = vec![
+            run(0.95, true, false),
+            run(0.9, true, true),
+            run(0.8, true, false),
+            run(0.7, true, false),
+            run(0.6, true, true),
+            run(0.5, true, false),
+            run(0.4, false, true),
+            run(0.1, false, true),
+        ];
+        let found = alone(&runs, 0.2).unwrap();
         assert!((found.score - 0.45).abs() < 1e-12, "{found:?}");
-        assert_eq!((found.runs, found.right), (6, 6));
-        assert!((found.confidence() - 7.0 / 8.0).abs() < 1e-12);
-        assert_eq!(alone(&scores, &answers, 0.75), None, "three calls from the threshold on");
-        let four = [true, true, true, true, false, false, false, false];
-        assert_eq!(alone(&scores, &four, 0.2), None);
-        // A wrong call among 25 is 96 %: still nearly always.
-        let scores: Vec<f64> = (0..25).map(|at| 1.0 - f64::from(at) * 0.01).collect();
-        let answers: Vec<bool> = (0..25).map(|at| at != 3).collect();
-        assert!(alone(&scores, &answers, 0.2).is_some_and(|found| found.right == 24));
+        assert_eq!((found.runs, found.right), (2, 2));
+        assert!((found.confidence() - 3.0 / 4.0).abs() < 1e-12);
+        assert_eq!(alone(&runs, 0.75), None, "three calls from the threshold on");
+        // One of the two silent ones wrong: half is too little there, and 83 % too little of all.
+        runs[4].1 = false;
+        assert_eq!(alone(&runs, 0.2), None);
+        // A wrong call among 40 is 98 % of all; alone it is one of one.
+        let mut many: Vec<_> = (0..40).map(|at| run(1.0 - f64::from(at) * 0.01, at != 30, false)).collect();
+        assert_eq!(alone(&many, 0.2).map(|found| (found.runs, found.right)), Some((0, 0)));
+        many[30].2 = true;
+        assert!(
+            alone(&many, 0.2).is_some_and(|found| found.score > 0.7 && found.runs == 0),
+            "above the wrong one only"
+        );
     }
 
     #[test]

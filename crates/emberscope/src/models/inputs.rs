@@ -103,6 +103,8 @@ pub fn left_out(table: Table, name: &str) -> Option<&'static str> {
         Some("it is of the log and not of the run")
     } else if table == Table::Application && Scale::of_name(name) == Some(Scale::OverSiblings) {
         Some("a run has no siblings to be compared with")
+    } else if name.contains("mapped_pool") {
+        Some("it is of how files are opened: a model would know a file system by it, and not what it does")
     } else if is_inner_quantile(name) {
         Some("quantiles are compared with each other by quotients, which are inputs")
     } else {

@@ -3,8 +3,10 @@
 //! What a rule and a model both find is one finding with both as evidence. What only a model finds is told with the way that led there and
 //! without a saving, as no model measures one. A model never takes away what a rule found, nor changes what it measured.
 
+use std::collections::BTreeMap;
+
 use emberscope_learn::LearnError;
-use emberscope_rules::{Advice, Detector, DetectorConfig, Evidence, Finding, Problem, Subject};
+use emberscope_rules::{Advice, Detector, DetectorConfig, Evidence, Finding, Problem, Severity, Subject};
 use emberscope_run::{Run, Unit};
 use ndarray::Array2;
 
@@ -14,6 +16,7 @@ use super::inputs::inputs;
 use super::level::{Level, RowKey};
 use super::observe::{Observations, Whole};
 use super::train::select;
+use super::usual::distances;
 
 /// No two detectors together are surer than this.
 const SUREST: f64 = 0.99;
@@ -21,7 +24,9 @@ const SUREST: f64 = 0.99;
 const SUREST_ALONE: f64 = 0.8;
 /// Factor on the confidence where a run is unlike all of the training.
 const OUTSIDE: f64 = 0.5;
-/// Numbers that are told of what makes a row stand out.
+/// How many times larger or smaller than all runs of the training a run may be for models to speak of it by themselves. Set by judgement.
+const FAR: f64 = 4.0;
+/// Numbers that are told of what makes a run stand out.
 const TOLD: usize = 4;
 /// Subjects that are told of one finding.
 const SUBJECTS: usize = 10;
@@ -40,8 +45,10 @@ struct Hit<'a> {
 pub struct Said {
     /// What each model of a problem calls, without names: one finding a problem.
     pub calls: Vec<Finding>,
-    /// Whether a forest of what is usual flags any row.
+    /// Whether the forest of what is usual flags the run.
     pub stands_out: bool,
+    /// Why models did not speak by themselves, where they did not.
+    pub silent: Option<String>,
 }
 
 /// Joins what the models say with the findings of the rules, and gives what they say by themselves.
@@ -58,7 +65,7 @@ pub(crate) fn join(
 ) -> Result<Said, LearnError> {
     let rows: Vec<(Level, Observations)> = Level::ALL.iter().map(|&level| (level, whole.observations(level))).collect();
     let of_level = |level: Level| rows.iter().find(|(of, _)| *of == level).map(|(_, rows)| rows);
-    let mut said = Said::default();
+    let mut said = Said { silent: beyond(&models.manifest.sizes, &whole.sizes()), ..Said::default() };
     for model in &models.problems {
         let Some(problem) = Problem::from_name(&model.problem).filter(|&problem| config.enabled(problem)) else {
             continue;
@@ -67,18 +74,33 @@ pub(crate) fn join(
         let hits = hits(model, rows)?;
         if !hits.is_empty() {
             said.calls.push(call(problem, &hits));
-            tell(findings, problem, &hits, run)?;
+            tell(findings, problem, &hits, run, said.silent.as_deref())?;
         }
     }
-    for model in &models.anomalies {
-        let Some(rows) = of_level(model.level) else { continue };
-        let flagged = flagged(model, rows)?;
-        said.stands_out |= !flagged.rows.is_empty();
-        if config.enabled(Problem::UnknownAnomaly) {
-            findings.extend(anomaly(model, flagged, rows, findings, run)?);
+    let rows = of_level(Level::Run).filter(|_| said.silent.is_none());
+    for (model, rows) in models.anomalies.iter().zip(rows) {
+        let Some(flagged) = model.flagged(rows)? else { continue };
+        said.stands_out = true;
+        let is_told = findings.iter().any(|finding| finding.severity >= Severity::Warning);
+        if config.enabled(Problem::UnknownAnomaly) && !is_told {
+            findings.push(anomaly(model, &flagged, whole, run)?);
         }
     }
     Ok(said)
+}
+
+/// By what a run is far larger or smaller than all of the training, in words.
+fn beyond(trained: &[ModelInput], sizes: &BTreeMap<&'static str, f64>) -> Option<String> {
+    trained.iter().find_map(|size| {
+        let (least, most, own) = (size.least?, size.most?, *sizes.get(size.name.as_str())?);
+        (own >= most * FAR || own * FAR <= least).then(|| {
+            format!("{} of {}, where training had {} to {}", size.name, number(own), number(least), number(most))
+        })
+    })
+}
+
+fn number(value: f64) -> String {
+    emberscope_rules::words::rounded(value).to_string()
 }
 
 /// The rows that a model calls a problem, the most probable first.
@@ -117,7 +139,13 @@ fn call(problem: Problem, hits: &[Hit<'_>]) -> Finding {
     finding
 }
 
-fn tell(findings: &mut Vec<Finding>, problem: Problem, hits: &[Hit<'_>], run: &Run) -> Result<(), LearnError> {
+fn tell(
+    findings: &mut Vec<Finding>,
+    problem: Problem,
+    hits: &[Hit<'_>],
+    run: &Run,
+    beyond: Option<&str>,
+) -> Result<(), LearnError> {
     let Some(first) = hits.first() else { return Ok(()) };
     if findings.iter().any(|found| found.consequences.iter().any(|consequence| consequence.problem == problem)) {
         return Ok(());
@@ -132,22 +160,24 @@ fn tell(findings: &mut Vec<Finding>, problem: Problem, hits: &[Hit<'_>], run: &R
         let both = findings.iter_mut().filter(|found| found.problem == problem);
         for found in both {
             if let Some(hit) = hits.iter().find(|hit| found.subjects().any(|subject| points_at(subject, &hit.key))) {
-                agree(found, hit, detector.clone());
+                agree(found, hit, detector.clone(), beyond);
             }
         }
         return Ok(());
     }
-    let Some(alone) = first.model.alone else { return Ok(()) };
+    let Some(alone) = first.model.alone.filter(|_| beyond.is_none()) else { return Ok(()) };
     let hits: Vec<&Hit<'_>> = hits.iter().filter(|hit| hit.score >= alone.score).collect();
     let Some(&first) = hits.first() else { return Ok(()) };
     let outside = outside(&first.model.inputs, &first.values);
     let way = way(first)?;
+    let runs = first.model.validated.runs_with + first.model.validated.runs_without;
+    let so_far = if alone.runs == 0 {
+        "rules missed none of those that it found in runs of other workloads".to_owned()
+    } else {
+        format!("of {} runs of other workloads in which it alone said so {} had the problem", alone.runs, alone.right)
+    };
     let mut summary = format!(
-        "no rule found it, but the {kind} for {problem}, trained on {} labelled runs, knows this from them (of {} such runs of other \
-         workloads {} had the problem): {}",
-        first.model.validated.runs_with + first.model.validated.runs_without,
-        alone.runs,
-        alone.right,
+        "no rule found it, but the {kind} for {problem}, trained on {runs} labelled runs, knows this from them ({so_far}): {}",
         way.words,
     );
     let mut confidence = alone.confidence().min(SUREST_ALONE);
@@ -172,9 +202,10 @@ fn tell(findings: &mut Vec<Finding>, problem: Problem, hits: &[Hit<'_>], run: &R
 
 /// Adds what a model says to the finding of a rule: as sure as runs of other workloads were in which both found the problem, and no
 /// surer where the run is unlike all of the training.
-fn agree(found: &mut Finding, hit: &Hit<'_>, detector: Detector) {
+fn agree(found: &mut Finding, hit: &Hit<'_>, detector: Detector, beyond: Option<&str>) {
     found.evidence.push(probability(hit));
-    if let Some(outside) = outside(&hit.model.inputs, &hit.values) {
+    let outside = beyond.map(ToOwned::to_owned).or_else(|| outside(&hit.model.inputs, &hit.values));
+    if let Some(outside) = outside {
         found.evidence.push(Evidence::text("outside_of_training", outside));
     } else {
         let agreed = hit.model.agreed.unwrap_or(hit.probability).min(SUREST);
@@ -243,84 +274,85 @@ fn told(input: &ModelInput, value: f64) -> Option<Evidence> {
 fn outside(asked: &[ModelInput], values: &[f64]) -> Option<String> {
     asked.iter().zip(values).find_map(|(input, &value)| {
         let (least, most) = (input.least?, input.most?);
-        let number = |value: f64| emberscope_rules::words::rounded(value).to_string();
         (value < least || value > most)
             .then(|| format!("{} is {} (training: {} to {})", input.name, number(value), number(least), number(most)))
     })
 }
 
-/// The rows of a level that stand out.
-struct Flagged {
-    /// What the model looks at, of all rows.
-    values: Array2<f64>,
-    /// Places and scores, the highest first.
-    rows: Vec<(usize, f64)>,
+/// A run that stands out.
+pub(super) struct StandsOut {
+    /// What the model looks at.
+    values: Vec<f64>,
+    /// The same as it sees them.
+    distances: Vec<f64>,
+    score: f64,
     threshold: f64,
 }
 
-fn flagged(model: &AnomalyModel, rows: &Observations) -> Result<Flagged, LearnError> {
-    let values = select(model.level, rows, &model.inputs);
-    let (Some(threshold), true) = (model.forest.threshold(), values.nrows() > 0) else {
-        return Ok(Flagged { values, rows: Vec::new(), threshold: 1.0 });
-    };
-    let scores = model.forest.scores(&values)?;
-    let mut rows: Vec<(usize, f64)> =
-        scores.iter().copied().enumerate().filter(|(_, score)| *score > threshold).collect();
-    rows.sort_by(|a, b| b.1.total_cmp(&a.1));
-    Ok(Flagged { values, rows, threshold })
+impl AnomalyModel {
+    /// The run as the model sees it, where that flags it.
+    pub(super) fn flagged(&self, rows: &Observations) -> Result<Option<StandsOut>, LearnError> {
+        let asked: Vec<ModelInput> = self.inputs.iter().map(|input| input.input.clone()).collect();
+        let values = select(self.level, rows, &asked);
+        let Some(threshold) = self.forest.threshold().filter(|_| values.nrows() > 0) else { return Ok(None) };
+        let distances = distances(&self.inputs, &values);
+        let score = self.forest.scores(&distances)?.first().copied().unwrap_or(0.0);
+        let row = |table: &Array2<f64>| table.row(0).to_vec();
+        Ok((score > threshold).then(|| StandsOut {
+            values: row(&values),
+            distances: row(&distances),
+            score,
+            threshold,
+        }))
+    }
 }
 
-/// The row that stands out most at a level, where no finding points at it; `None` where none stands out.
-fn anomaly(
-    model: &AnomalyModel,
-    Flagged { values, rows: mut flagged, threshold }: Flagged,
-    rows: &Observations,
-    findings: &[Finding],
-    run: &Run,
-) -> Result<Option<Finding>, LearnError> {
-    flagged.retain(|(at, _)| rows.keys.get(*at).is_some_and(|key| !is_told(key, findings)));
-    let Some(&(at, score)) = flagged.first() else { return Ok(None) };
-    let (Some(key), Some(row)) = (rows.keys.get(at), values.rows().into_iter().nth(at)) else { return Ok(None) };
-    let row = row.to_vec();
-    let strongest = strongest(&model.forest.contributions(&row)?.features);
-    let evidence: Vec<Evidence> = strongest
-        .iter()
-        .filter_map(|&at| Some((model.inputs.get(at)?, *row.get(at)?)))
-        .filter_map(|(input, value)| told(input, value))
-        .collect();
-    let names: Vec<String> = evidence.iter().map(|evidence| evidence.feature.clone()).collect();
+/// What only the forest finds, with what makes the run stand out and where.
+fn anomaly(model: &AnomalyModel, flagged: &StandsOut, whole: &Whole, run: &Run) -> Result<Finding, LearnError> {
+    let mut strongest = strongest(&model.forest.contributions(&flagged.distances)?.features);
+    // What is as healthy runs have it is no reason.
+    strongest.retain(|&at| flagged.distances.get(at).is_some_and(|&distance| distance >= 1.0));
+    let of = |at: &usize| Some((&model.inputs.get(*at)?.input, *flagged.values.get(*at)?));
+    let told_of: Vec<(&ModelInput, f64)> = strongest.iter().filter_map(of).collect();
+    let evidence: Vec<Evidence> = told_of.iter().filter_map(|(input, value)| told(input, *value)).collect();
+    let list = inputs(model.level);
+    let known = |name: &str| list.iter().find(|known| known.name == name);
+    let places = told_of.iter().filter_map(|(input, value)| {
+        let typical = input.typical?;
+        whole.most_of(known(&input.name)?.source, typical, *value > typical)
+    });
+    let mut more: Vec<RowKey> = Vec::new();
+    for key in places {
+        if !more.contains(&key) {
+            more.push(key);
+        }
+    }
+    let names: Vec<&str> = told_of.iter().map(|(input, _)| input.name.as_str()).collect();
     let rate = model.false_alarm_rate;
     let mut finding = Finding::new(
         Problem::UnknownAnomaly,
         0.5 * (1.0 - rate),
-        subject(key, run),
+        Subject::run(),
         format!(
-            "no problem by name, but more unlike others than any row of {} of {} healthy runs, most of all by {}",
+            "no problem by name, but more unlike healthy runs than {} of {} of them are, most of all by {}",
             emberscope_rules::words::percent(1.0 - rate),
-            emberscope_rules::words::count(model.runs),
-            names.join(", "),
+            emberscope_rules::words::count(model.healthy_runs),
+            if names.is_empty() { "many numbers a little".to_owned() } else { names.join(", ") },
         ),
     );
     finding.detector = Detector { kind: "forest", name: Problem::UnknownAnomaly.name().to_owned() };
-    let others = flagged.iter().skip(1).take(SUBJECTS - 1).filter_map(|(at, _)| rows.keys.get(*at));
-    finding.more_subjects = others.map(|key| subject(key, run)).collect();
+    finding.more_subjects = more.iter().map(|key| subject(key, run)).collect();
     finding.evidence = evidence;
-    finding.evidence.push(Evidence::number("anomaly_score_ratio", score, Unit::Ratio).over(threshold));
+    finding.evidence.push(Evidence::number("anomaly_score_ratio", flagged.score, Unit::Ratio).over(flagged.threshold));
     "what is only unusual has no cost that could be told".clone_into(&mut finding.savings.how);
-    let meaning = |name: &str| inputs(model.level).iter().find(|input| input.name == name).map(|input| &input.meaning);
-    if let Some((name, meaning)) = names.first().and_then(|name| Some((name, meaning(name)?))) {
+    if let Some(first) = names.first().and_then(|name| known(name)) {
         finding.advice = vec![Advice {
-            text: format!("Look at what makes it stand out first. {name}: {meaning}"),
+            text: format!("Look at what makes it stand out first. {}: {}", first.name, first.meaning),
             more: "emberscope problem unknown-anomaly".to_owned(),
             ..Advice::default()
         }];
     }
-    Ok(Some(finding))
-}
-
-/// Whether a finding points at a row already, or at the run that it is of.
-fn is_told(key: &RowKey, findings: &[Finding]) -> bool {
-    findings.iter().flat_map(Finding::subjects).any(|subject| points_at(subject, key))
+    Ok(finding)
 }
 
 /// Whether a subject is in a row.

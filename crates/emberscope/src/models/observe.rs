@@ -94,6 +94,9 @@ pub(super) static DERIVED: &[Derived] = &[
     },
 ];
 
+/// Features of the application that say how large a run is.
+const SIZES: [&str; 3] = ["wall_clock_ms", "slots_max_count", "tasks_ended_count"];
+
 struct Streaming {
     busy: f64,
     longest: f64,
@@ -135,6 +138,22 @@ impl Whole {
             query.batches.values().filter_map(timed).collect()
         };
         Self { tables, queries: run.streaming_queries.values().map(batches).collect() }
+    }
+
+    /// How large the run is: features of the application that say so, those that are known.
+    pub fn sizes(&self) -> BTreeMap<&'static str, f64> {
+        SIZES.iter().filter_map(|&name| Some((name, self.of_run(name)?))).collect()
+    }
+
+    /// The row of another table by which a mean of the run is most as it is, and not typical: the largest difference by task time.
+    pub(super) fn most_of(&self, source: Source, typical: f64, above: bool) -> Option<RowKey> {
+        let Source::Mean(table, feature, scale) = source else { return None };
+        let values = self.tables.get(&table)?;
+        let column = self.scaled(table, feature, scale);
+        let side = if above { 1.0 } else { -1.0 };
+        let parts = column.iter().zip(&values.task_ms).map(|(value, weight)| side * (value - typical) * weight);
+        let (at, _) = parts.enumerate().filter(|(_, part)| *part > 0.0).max_by(|a, b| a.1.total_cmp(&b.1))?;
+        values.keys.get(at).cloned()
     }
 
     /// The rows of a level that can be the problem of a run: stage attempts and SQL executions without a failed task have to have

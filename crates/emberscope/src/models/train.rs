@@ -9,13 +9,14 @@ use emberscope_rules::{DetectorConfig, Problem, assess};
 use ndarray::{Array2, ArrayView2, Axis};
 use thiserror::Error;
 
-use super::artefact::{FORMAT, Manifest, ModelInput, Models, ProblemModel, Unusual};
+use super::artefact::{FORMAT, Manifest, ModelInput, Models, ProblemModel};
 use super::examples::{Examples, ObservedRun, Standing};
-use super::fit::{Choice, Learner, Validated, calibration, choose, nested};
+use super::fit::{Choice, Learner, calibration, choose};
 use super::inputs::inputs;
+use super::judging::{Added, Validated, nested};
 use super::level::Level;
 use super::observe::{Observations, Whole};
-use super::usual::usual;
+use super::usual::{unusual, usual};
 use crate::batch::{BatchOptions, Holding, for_each_run};
 use crate::evaluate::LabelledRun;
 
@@ -25,8 +26,8 @@ const LEAST_F1: f64 = 0.5;
 /// How models are trained.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrainOptions {
-    /// What learns the models of the problems.
-    pub learner: Learner,
+    /// What learns the models of the problems; `None` for the tree, and the forest where that pays ([`PAYS`]).
+    pub learner: Option<Learner>,
     /// Whether all learners are judged, for the card, and not only the one that learns.
     pub compare: bool,
     /// Seed of all that is drawn.
@@ -37,7 +38,31 @@ pub struct TrainOptions {
 
 impl Default for TrainOptions {
     fn default() -> Self {
-        Self { learner: Learner::Tree, compare: false, seed: 0, false_alarm_rate: 0.05 }
+        Self { learner: None, compare: false, seed: 0, false_alarm_rate: 0.05 }
+    }
+}
+
+impl TrainOptions {
+    fn may_use(&self, learner: Learner) -> bool {
+        self.learner.map_or(matches!(learner, Learner::Tree | Learner::Forest), |asked| asked == learner)
+    }
+}
+
+/// By how much the F1 of a forest has to be larger than that of a tree, on families that neither saw, for a forest to be used: nobody can
+/// read it.
+pub const PAYS: f64 = 0.05;
+
+/// Problems that no event log tells from others, and why there is no model of them.
+const NOT_IN_EVENT_LOGS: [(Problem, &str); 1] = [(
+    Problem::LockContention,
+    "in event logs a lock is time off the CPU like that of a slow disk; models of the labelled runs told it by how many bytes the \
+     file system of these runs counts, which is how they were made and not what happened",
+)];
+
+fn pays<'a>(of: &impl Fn(Learner) -> Option<&'a Validated>) -> Learner {
+    match (of(Learner::Tree), of(Learner::Forest)) {
+        (Some(tree), Some(forest)) if forest.f1 > tree.f1 + PAYS => Learner::Forest,
+        _ => Learner::Tree,
     }
 }
 
@@ -81,7 +106,9 @@ pub fn observe(runs: &[LabelledRun], options: &BatchOptions<'_>) -> Result<Vec<O
         let run = read_run(input, options)?;
         let features = Features::of(&run);
         let found = assess(&run, &features, &DetectorConfig::default()).findings;
-        let ruled: BTreeSet<Problem> = found.iter().map(|finding| finding.problem).collect();
+        let named = found.iter().flat_map(crate::evaluate::problems).map(|problem| (problem, false));
+        let mut ruled: BTreeMap<Problem, bool> = named.collect();
+        ruled.extend(found.iter().map(|finding| (finding.problem, true)));
         Ok((Whole::of(&run, &features), ruled))
     };
     let mut labels = runs.iter();
@@ -91,7 +118,7 @@ pub fn observe(runs: &[LabelledRun], options: &BatchOptions<'_>) -> Result<Vec<O
         options,
         Holding::WhileWorking,
         work,
-        |input, result: Result<(Whole, BTreeSet<Problem>), SourceError>| {
+        |input, result: Result<(Whole, BTreeMap<Problem, bool>), SourceError>| {
             if let Some(label) = labels.next() {
                 match result {
                     Ok((whole, ruled)) => observed.push(ObservedRun::of(label.clone(), &whole, Some(ruled))),
@@ -106,13 +133,13 @@ pub fn observe(runs: &[LabelledRun], options: &BatchOptions<'_>) -> Result<Vec<O
 
 impl ObservedRun {
     /// What models see of a run, and which problems rules found in it.
-    pub fn of(label: LabelledRun, whole: &Whole, ruled: Option<BTreeSet<Problem>>) -> Self {
+    pub fn of(label: LabelledRun, whole: &Whole, ruled: Option<BTreeMap<Problem, bool>>) -> Self {
         let observations = Level::ALL.iter().map(|&level| (level, whole.observations(level))).collect();
-        Self { label, observations, ruled }
+        Self { label, observations, sizes: whole.sizes(), ruled }
     }
 }
 
-/// Trains a model for each labelled problem, and one of what is usual for each level. `progress` is told of each step: how many are
+/// Trains a model for each labelled problem, and one of what is usual. `progress` is told of each step: how many are
 /// done, how many there are, and what comes next.
 ///
 /// # Errors
@@ -128,12 +155,16 @@ pub fn train(
         .copied()
         .filter(|&problem| observed.iter().any(|run| Standing::of(&run.label, problem) == Standing::Has))
         .collect();
-    let steps = problems.len() + Level::ALL.len();
+    let steps = problems.len() + 1;
     let mut models = Models { manifest: manifest(observed, options), ..Models::default() };
     for (done, &problem) in problems.iter().enumerate() {
         progress(done, steps, problem.name());
+        if let Some((_, why)) = NOT_IN_EVENT_LOGS.iter().find(|(of, _)| *of == problem) {
+            models.manifest.without_model.insert(problem.name().to_owned(), (*why).to_owned());
+            continue;
+        }
         let examples = Examples::of(problem, observed);
-        for &learner in Learner::ALL.iter().filter(|&&learner| options.compare || learner == options.learner) {
+        for &learner in Learner::ALL.iter().filter(|&&learner| options.compare || options.may_use(learner)) {
             if let Some(validated) = nested(learner, &examples, options.seed)? {
                 let compared = models.manifest.compared.entry(problem.name().to_owned()).or_default();
                 compared.insert(learner.name().to_owned(), validated);
@@ -146,16 +177,10 @@ pub fn train(
             }
         }
     }
-    let mut flagged = BTreeSet::new();
-    for (at, &level) in Level::ALL.iter().enumerate() {
-        progress(problems.len() + at, steps, &format!("what is usual for each {level}"));
-        if let Some((model, places)) = usual(level, observed, options)? {
-            models.anomalies.push(model);
-            flagged.extend(places);
-        }
-    }
-    if !models.anomalies.is_empty() {
-        models.manifest.unusual = Some(Unusual::of(observed, &flagged));
+    progress(problems.len(), steps, "what is usual");
+    if let Some(model) = usual(observed, options)? {
+        models.anomalies.push(model);
+        models.manifest.unusual = Some(unusual(observed, options)?);
     }
     progress(steps, steps, "");
     if models.problems.is_empty() && models.anomalies.is_empty() {
@@ -179,12 +204,25 @@ fn manifest(observed: &[ObservedRun], options: &TrainOptions) -> Manifest {
         healthy_runs: observed.iter().filter(|run| run.label.healthy()).count() as u64,
         families: families.into_iter().map(ToOwned::to_owned).collect(),
         seed: options.seed,
-        learner: options.learner.name().to_owned(),
+        learner: options.learner.map_or("best", Learner::name).to_owned(),
         compared: BTreeMap::new(),
         without_model: BTreeMap::new(),
         false_alarm_rate: options.false_alarm_rate,
         unusual: None,
+        sizes: sizes(observed),
     }
+}
+
+/// The least and the largest of each size of the runs.
+fn sizes(observed: &[ObservedRun]) -> Vec<ModelInput> {
+    let names: BTreeSet<&str> = observed.iter().flat_map(|run| run.sizes.keys().copied()).collect();
+    let size = |name: &str| {
+        let mut known: Vec<f64> = observed.iter().filter_map(|run| run.sizes.get(name).copied()).collect();
+        known.sort_by(f64::total_cmp);
+        let typical = known.get(known.len() / 2).copied();
+        ModelInput { name: name.to_owned(), least: known.first().copied(), most: known.last().copied(), typical }
+    };
+    names.into_iter().map(size).collect()
 }
 
 /// A checksum of labels and what was seen of the runs.
@@ -213,9 +251,10 @@ fn of_problem(
     options: &TrainOptions,
     compared: &BTreeMap<String, BTreeMap<String, Validated>>,
 ) -> Result<Result<ProblemModel, String>, TrainError> {
-    let learner = options.learner;
-    let validated = compared.get(problem.name()).and_then(|learners| learners.get(learner.name())).cloned();
-    let (Some(validated), Some(choice)) = (validated, choose(learner, examples, options.seed)?) else {
+    let of_learner = |learner: Learner| compared.get(problem.name())?.get(learner.name());
+    let learner = options.learner.unwrap_or_else(|| pays(&of_learner));
+    let (Some(validated), Some(choice)) = (of_learner(learner).cloned(), choose(learner, examples, options.seed)?)
+    else {
         let families = examples.families_with().len();
         return Ok(Err(format!("labelled in {families} workload families: two are needed to judge a model")));
     };
@@ -226,14 +265,15 @@ fn of_problem(
         return Ok(Err("its scores cannot be calibrated".to_owned()));
     };
     let level = Level::of(problem);
-    let fitted = learner.fit(choice.depth, examples, options.seed)?;
+    let fitted = learner.fit(choice.shape, examples, options.seed)?;
     let (fitted, used) = fitted.compacted();
     if used.is_empty() {
         return Ok(Err("no input tells it".to_owned()));
     }
     let healthy = healthy_rows(level, observed);
     let inputs = used.iter().map(|&at| described(level, at, at, examples.values.view(), healthy.view())).collect();
-    let Choice { threshold, alone, agreed, .. } = choice;
+    let Choice { threshold, agreed, .. } = choice;
+    let alone = choice.alone.filter(|_| validated.added.is_none_or(Added::pays));
     Ok(Ok(ProblemModel {
         problem: problem.name().to_owned(),
         level,

@@ -1,12 +1,18 @@
-//! What is usual: isolation forests of healthy runs.
+//! What is usual: an isolation forest of runs, seen by how far each lies from healthy ones.
 //!
-//! A forest sees what stands out only among numbers that say something of a run's health; among five hundred, one that is off is not met.
-//! So it looks at quotients by which time is lost or work repeated, and at nothing that is a matter of what the run does.
+//! A forest sees what stands out only among numbers that say something of a run's health; among five hundred, one that is off is not met. So it
+//! looks at shares of time and of work that are lost, and at nothing that is a matter of what the run does. And it looks at them in one unit,
+//! the distance from the median of healthy runs to their 2nd or 98th percentile: a share of 4 % is nothing where healthy runs have 10 %,
+//! and a wonder where they have 0.1 %. It grows on runs with problems as well, as the paper's forests do: on healthy ones alone no split
+//! would lie beyond what they have.
+
+use std::collections::BTreeSet;
 
 use emberscope_learn::{IsolationForest, IsolationForestParams, LearnError};
-use ndarray::{Array2, Axis};
+use emberscope_rules::Problem;
+use ndarray::Array2;
 
-use super::artefact::{AnomalyModel, ModelInput};
+use super::artefact::{AnomalyModel, Flagged, Unusual, UsualInput};
 use super::examples::ObservedRun;
 use super::inputs::inputs;
 use super::level::Level;
@@ -14,166 +20,252 @@ use super::train::{TrainOptions, described};
 
 /// Healthy runs below which nothing is promised.
 const LEAST_RUNS: usize = 40;
+/// Healthy runs in which a number has to be known.
+const LEAST_KNOWN: usize = 30;
 /// Parts of the families, each of which is scored by a forest of the others.
 const PARTS: usize = 5;
+/// The share of healthy runs beyond each of the two distances.
+const TAIL: f64 = 0.02;
+/// The least distance, as a share of the median, and by itself: what is the same in all healthy runs is not far from it at once.
+const LEAST_DISTANCE: (f64, f64) = (0.02, 0.001);
 
-/// Parts of a task's time, and what it took for nothing.
-const TIMES: [&str; 11] = [
+/// What a run loses time by, and what it does twice.
+const LOOKED_AT: [&str; 34] = [
+    // Parts of the time of tasks.
     "gc_ratio",
-    "run_time_ratio",
     "scheduler_delay_ratio",
     "executor_deserialize_ratio",
     "result_serialization_ratio",
     "getting_result_ratio",
     "shuffle_fetch_wait_ratio",
     "shuffle_write_time_ratio",
+    "cpu_ratio",
+    // Work for nothing.
     "disk_spill_ratio",
     "memory_spill_ratio",
     "tasks_failed_ratio",
-];
-/// How evenly the tasks of a stage attempt went.
-const STAGE: [&str; 8] = [
-    "cpu_ratio",
-    "imbalance_ratio",
-    "tail_ratio",
-    "wasted_task_time_ratio",
-    "warm_task_duration_max_over_p50_ratio",
-    "bytes_in_max_over_p50_ratio",
-    "peak_unified_memory_over_max_ratio",
-    "result_size_sum_bytes_over_siblings",
-];
-const EXECUTOR: [&str; 7] = [
-    "cpu_ratio",
-    "relative_duration_ratio",
-    "relative_bytes_ratio",
-    "utilisation_ratio",
-    "task_duration_share_of_run_ratio",
-    "peak_unified_memory_over_max_ratio",
-    "lifetime_ms_over_wall_clock",
-];
-const SQL: [&str; 6] = [
-    "cpu_ratio",
-    "no_task_ratio",
-    "wasted_task_time_ratio",
-    "output_over_input_ratio",
-    "records_out_over_in_ratio",
-    "before_first_job_ms_over_wall_clock",
-];
-const RUN: [&str; 22] = [
-    "cpu_ratio",
-    "no_task_ratio",
-    "driver_gaps_ratio",
-    "driver_gap_max_ms_over_wall_clock",
-    "before_first_task_ms_over_wall_clock",
-    "utilisation_ratio",
-    "tasks_at_once_mean_ratio",
-    "longest_stage_share_ratio",
-    "relative_duration_max_ratio",
-    "executor_gc_max_ratio",
     "wasted_task_time_ratio",
     "tasks_killed_ratio",
-    "peak_unified_memory_over_max_ratio",
-    "executors_removed_over_executors",
-    "stages_retried_over_stage_attempts",
-    "jobs_failed_over_jobs",
-    "sql_executions_failed_over_sql_executions",
     "tasks_speculative_over_tasks",
+    "stages_retried_over_stage_attempts",
+    "executors_removed_over_executors",
+    // How evenly the tasks of a stage went, and in how many.
+    "stage_attempts.mean.warm_task_duration_max_over_p50_ratio",
+    "stage_attempts.mean.task_duration_max_over_p50_ratio",
+    "stage_attempts.mean.task_duration_max_over_sum_ratio",
+    "stage_attempts.mean.waves_ratio",
+    "stage_attempts.mean.first_task_wait_ms_over_wall_clock",
+    // Time without tasks.
+    "driver_gap_max_ms_over_wall_clock",
+    "before_first_task_ms_over_wall_clock",
+    "no_task_ratio",
+    "tasks_at_once_mean_ratio",
     "streaming_busy_ratio",
-    "stage_attempts.largest.imbalance_ratio",
-    "stage_attempts.largest.warm_task_duration_max_over_p50_ratio",
-    "stage_attempts.largest.scheduler_delay_ratio",
+    // What queries do.
+    "sql_executions.mean.scan_time_ms_over_wall_clock",
+    "sql_executions.mean.join_output_over_input_ratio",
+    "sql_executions.mean.rows_dropped_unpushed_ratio",
+    "sql_executions.mean.broadcast_time_ms_over_wall_clock",
+    // Executors and their memory.
+    "relative_duration_max_ratio",
+    "executors.mean.after_last_task_ms_over_wall_clock",
+    "peak_unified_memory_over_max_ratio",
+    "total_gc_time_max_ms_over_wall_clock",
 ];
 
-/// The inputs of a level's forest, as places in its list.
-fn looked_at(level: Level) -> Vec<usize> {
-    let own: &[&str] = match level {
-        Level::StageAttempt => &STAGE,
-        Level::Executor => &EXECUTOR,
-        Level::SqlExecution => &SQL,
-        Level::Run => &RUN,
-    };
-    let place = |name: &&str| inputs(level).iter().position(|input| input.name == **name);
-    TIMES.iter().chain(own).filter_map(place).collect()
+/// Places of the inputs in the list of those of a run.
+fn looked_at() -> Vec<usize> {
+    let place = |name: &&str| inputs(Level::Run).iter().position(|input| input.name == **name);
+    LOOKED_AT.iter().filter_map(place).collect()
 }
 
-/// A model of what is usual at a level, and the labelled runs, by their place, that forests flag which did not see the run's family; `None`
-/// with too few healthy runs to promise anything.
-///
-/// Its threshold is the score that a further healthy run of another workload exceeds somewhere with a probability of the rate that was asked
-/// for, divided among the levels (split conformal prediction; the scores are by forests that did not see the run's family).
-pub(super) fn usual(
-    level: Level,
-    observed: &[ObservedRun],
-    options: &TrainOptions,
-) -> Result<Option<(AnomalyModel, Vec<usize>)>, LearnError> {
-    let used = looked_at(level);
-    let healthy: Vec<&ObservedRun> = observed.iter().filter(|run| run.label.healthy()).collect();
-    let mut families: Vec<&str> = healthy.iter().map(|run| run.label.family.as_str()).collect();
-    families.sort_unstable();
-    families.dedup();
-    let part = |run: &ObservedRun| families.binary_search(&run.label.family.as_str()).unwrap_or_default() % PARTS;
-    let table = |keep: &dyn Fn(&ObservedRun) -> bool| {
+impl UsualInput {
+    /// How far a value is from the median of healthy runs, in distances to their percentile on that side; unknown stays unknown.
+    pub(super) fn distance(&self, value: f64) -> f64 {
+        let Some(typical) = self.input.typical else { return f64::NAN };
+        if value >= typical { (value - typical) / self.above } else { (typical - value) / self.below }
+    }
+}
+
+/// The inputs as a forest sees them: runs x inputs.
+pub(super) fn distances(asked: &[UsualInput], values: &Array2<f64>) -> Array2<f64> {
+    let mut distances = values.clone();
+    for (mut column, input) in distances.columns_mut().into_iter().zip(asked) {
+        column.mapv_inplace(|value| input.distance(value));
+    }
+    distances
+}
+
+/// A forest with what it looks at: the inputs that are known in enough healthy runs, and their places among all.
+struct Grown {
+    inputs: Vec<UsualInput>,
+    at: Vec<usize>,
+    forest: IsolationForest,
+}
+
+/// Runs with the numbers that are looked at.
+struct Table<'a> {
+    runs: Vec<&'a ObservedRun>,
+    /// Runs x inputs that are looked at.
+    values: Array2<f64>,
+    used: Vec<usize>,
+}
+
+impl<'a> Table<'a> {
+    fn of(observed: &'a [ObservedRun]) -> Self {
+        let used = looked_at();
+        let mut runs = Vec::new();
         let mut values = Vec::new();
-        for run in healthy.iter().filter(|run| keep(run)) {
-            if let Some(rows) = run.observations.get(&level) {
-                values.extend(rows.values.select(Axis(1), &used).iter().copied());
+        for run in observed {
+            let row = run.observations.get(&Level::Run).and_then(|rows| rows.values.rows().into_iter().next());
+            if let Some(row) = row {
+                values.extend(used.iter().map(|&at| row.get(at).copied().unwrap_or(f64::NAN)));
+                runs.push(run);
             }
         }
-        let rows = values.len() / used.len().max(1);
-        Array2::from_shape_vec((rows, used.len()), values).unwrap_or_else(|_| Array2::zeros((0, used.len())))
-    };
-    let params = IsolationForestParams { seed: options.seed, ..IsolationForestParams::default() };
-    let mut highest = Vec::new();
-    // Forests learn healthy runs only, so every problem is withheld from them.
-    let mut seen: Vec<(usize, f64)> = Vec::new();
-    for left_out in 0..PARTS {
-        let others = table(&|run| part(run) != left_out);
-        if others.nrows() < 2 {
-            continue;
-        }
-        let forest = params.fit(&others)?;
-        for (place, run) in observed.iter().enumerate().filter(|(_, run)| part(run) == left_out) {
-            let Some(score) = highest_score(&forest, run, level, &used)? else { continue };
-            seen.push((place, score));
-            if run.label.healthy() {
-                highest.push(score);
+        let values = Array2::from_shape_vec((runs.len(), used.len()), values);
+        Self { runs, values: values.unwrap_or_else(|_| Array2::zeros((0, used.len()))), used }
+    }
+
+    fn rows(&self, keep: impl Fn(&ObservedRun) -> bool) -> Array2<f64> {
+        let rows: Vec<usize> = (0..self.runs.len()).filter(|&row| keep(self.runs[row])).collect();
+        self.values.select(ndarray::Axis(0), &rows)
+    }
+
+    /// A forest of some runs, which sees them by how far they are from the healthy ones among them.
+    fn grow(&self, keep: impl Fn(&ObservedRun) -> bool, seed: u64) -> Result<Option<Grown>, LearnError> {
+        let all = self.rows(&keep);
+        let healthy = self.rows(|run| keep(run) && run.label.healthy());
+        let mut asked = Vec::new();
+        let mut at = Vec::new();
+        for (place, &input) in self.used.iter().enumerate() {
+            if let Some(usual) = usual_input(input, place, &all, &healthy) {
+                asked.push(usual);
+                at.push(place);
             }
         }
+        if asked.is_empty() || all.nrows() < 2 {
+            return Ok(None);
+        }
+        let params = IsolationForestParams { seed, ..IsolationForestParams::default() };
+        let forest = params.fit(&distances(&asked, &all.select(ndarray::Axis(1), &at)))?;
+        Ok(Some(Grown { inputs: asked, at, forest }))
     }
-    if highest.len() < LEAST_RUNS {
-        return Ok(None);
+
+    /// The score of each run by a forest that saw neither its family nor a run that is left out; `None` where there is no forest.
+    fn scores(&self, keep: impl Fn(&ObservedRun) -> bool, seed: u64) -> Result<Vec<Option<f64>>, LearnError> {
+        let families: BTreeSet<&str> = self.runs.iter().map(|run| run.label.family.as_str()).collect();
+        let part_of = |run: &ObservedRun| families.range(..run.label.family.as_str()).count() % PARTS;
+        let mut scores = vec![None; self.runs.len()];
+        for part in 0..PARTS {
+            let Some(grown) = self.grow(|run| part_of(run) != part && keep(run), seed)? else { continue };
+            let rows: Vec<usize> = (0..self.runs.len()).filter(|&row| part_of(self.runs[row]) == part).collect();
+            let values = self.values.select(ndarray::Axis(0), &rows).select(ndarray::Axis(1), &grown.at);
+            let given = grown.forest.scores(&distances(&grown.inputs, &values))?;
+            rows.iter().zip(given).for_each(|(&row, score)| scores[row] = Some(score));
+        }
+        Ok(scores)
     }
-    let rate = options.false_alarm_rate / Level::ALL.len() as f64;
-    highest.sort_by(f64::total_cmp);
-    let rank = ((1.0 - rate) * (highest.len() as f64 + 1.0)).ceil() as usize;
-    // With fewer runs than the rate needs, no score is high enough: a forest that never says anything.
-    let Some(threshold) = rank.checked_sub(1).and_then(|at| highest.get(at).copied()) else { return Ok(None) };
-    let rows = table(&|_| true);
-    let forest = params.fit(&rows)?.with_threshold(threshold);
-    let inputs: Vec<ModelInput> =
-        (0..used.len()).map(|at| described(level, used[at], at, rows.view(), rows.view())).collect();
-    let flagged = seen.into_iter().filter(|(_, score)| *score > threshold).map(|(place, _)| place).collect();
-    let model = AnomalyModel {
-        level,
-        inputs,
-        forest,
-        rows: rows.nrows() as u64,
-        runs: healthy.len() as u64,
-        false_alarm_rate: rate,
-    };
-    Ok(Some((model, flagged)))
+
+    /// The score that a further healthy run of another workload exceeds with a probability of the rate (split conformal prediction);
+    /// `None` with too few healthy runs to promise that.
+    fn threshold(&self, scores: &[Option<f64>], rate: f64) -> Option<f64> {
+        let healthy = self.runs.iter().zip(scores).filter(|(run, _)| run.label.healthy());
+        let mut of_healthy: Vec<f64> = healthy.filter_map(|(_, score)| *score).collect();
+        if of_healthy.len() < LEAST_RUNS {
+            return None;
+        }
+        of_healthy.sort_by(f64::total_cmp);
+        let rank = ((1.0 - rate) * (of_healthy.len() as f64 + 1.0)).ceil() as usize;
+        // With fewer runs than the rate needs, no score is high enough.
+        rank.checked_sub(1).and_then(|at| of_healthy.get(at).copied())
+    }
 }
 
-/// The highest score of a run's rows; `None` where it has none.
-fn highest_score(
-    forest: &IsolationForest,
-    run: &ObservedRun,
-    level: Level,
-    used: &[usize],
-) -> Result<Option<f64>, LearnError> {
-    let Some(rows) = run.observations.get(&level) else { return Ok(None) };
-    let scores = forest.scores(&rows.values.select(Axis(1), used))?;
-    Ok(scores.iter().copied().max_by(f64::total_cmp))
+/// An input with what healthy runs have of it; `None` where too few of them have any.
+fn usual_input(input: usize, at: usize, all: &Array2<f64>, healthy: &Array2<f64>) -> Option<UsualInput> {
+    let mut known: Vec<f64> = healthy.column(at).iter().copied().filter(|value| !value.is_nan()).collect();
+    if known.len() < LEAST_KNOWN {
+        return None;
+    }
+    known.sort_by(f64::total_cmp);
+    let quantile = |share: f64| known.get((share * (known.len() - 1) as f64).round() as usize).copied();
+    let input = described(Level::Run, input, at, all.view(), healthy.view());
+    let typical = input.typical?;
+    let least = (LEAST_DISTANCE.0 * typical.abs()).max(LEAST_DISTANCE.1);
+    let (below, above) = (typical - quantile(TAIL)?, quantile(1.0 - TAIL)? - typical);
+    Some(UsualInput { input, below: below.max(least), above: above.max(least) })
+}
+
+/// The model of what is usual in labelled runs; `None` with too few healthy ones to promise anything.
+///
+/// # Errors
+///
+/// When an observation is infinite.
+pub fn usual(observed: &[ObservedRun], options: &TrainOptions) -> Result<Option<AnomalyModel>, LearnError> {
+    let table = Table::of(observed);
+    let scores = table.scores(|_| true, options.seed)?;
+    let Some(threshold) = table.threshold(&scores, options.false_alarm_rate) else { return Ok(None) };
+    let Some(Grown { inputs, forest, .. }) = table.grow(|_| true, options.seed)? else { return Ok(None) };
+    Ok(Some(AnomalyModel {
+        level: Level::Run,
+        inputs,
+        forest: forest.with_threshold(threshold),
+        runs: table.runs.len() as u64,
+        healthy_runs: table.runs.iter().filter(|run| run.label.healthy()).count() as u64,
+        false_alarm_rate: options.false_alarm_rate,
+    }))
+}
+
+/// What forests flag of the labelled runs that saw neither their family nor any run with their problem.
+pub(super) fn unusual(observed: &[ObservedRun], options: &TrainOptions) -> Result<Unusual, LearnError> {
+    let table = Table::of(observed);
+    let rate = options.false_alarm_rate;
+    let mut unusual = Unusual::default();
+    let scores = table.scores(|_| true, options.seed)?;
+    if let Some(threshold) = table.threshold(&scores, rate) {
+        let healthy = table.runs.iter().zip(&scores).filter(|(run, _)| run.label.healthy());
+        healthy.for_each(|(_, score)| unusual.healthy.take(score.is_some_and(|score| score > threshold)));
+    }
+    let problems: BTreeSet<Problem> = observed.iter().flat_map(|run| run.label.problems.keys().copied()).collect();
+    for problem in problems {
+        let scores = table.scores(|run| !run.label.problems.contains_key(&problem), options.seed)?;
+        let Some(threshold) = table.threshold(&scores, rate) else { continue };
+        for (run, score) in table.runs.iter().zip(&scores) {
+            if let Some(label) = run.label.problems.get(&problem).filter(|_| run.label.problems.len() == 1) {
+                unusual.take(problem, label.strength, score.is_some_and(|score| score > threshold));
+            }
+        }
+    }
+    Ok(unusual)
+}
+
+impl AnomalyModel {
+    /// Whether a run stands out.
+    ///
+    /// # Errors
+    ///
+    /// When an observation is infinite.
+    pub fn stands_out(&self, run: &ObservedRun) -> Result<bool, LearnError> {
+        let Some(rows) = run.observations.get(&self.level) else { return Ok(false) };
+        Ok(self.flagged(rows)?.is_some())
+    }
+}
+
+impl Flagged {
+    fn take(&mut self, flagged: bool) {
+        self.runs += 1;
+        self.flagged += u64::from(flagged);
+    }
+}
+
+impl Unusual {
+    fn take(&mut self, problem: Problem, strength: u8, flagged: bool) {
+        let by_strength = self.problems.entry(problem.name().to_owned()).or_default();
+        if let Some(counted) = usize::from(strength).checked_sub(1).and_then(|at| by_strength.get_mut(at)) {
+            counted.take(flagged);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -182,9 +274,21 @@ mod tests {
 
     #[test]
     fn every_number_that_is_looked_at_is_an_input() {
-        let counts = [STAGE.len(), EXECUTOR.len(), SQL.len(), RUN.len()];
-        for (&level, own) in Level::ALL.iter().zip(counts) {
-            assert_eq!(looked_at(level).len(), TIMES.len() + own, "{level}");
-        }
+        assert_eq!(looked_at().len(), LOOKED_AT.len());
+    }
+
+    #[test]
+    fn a_distance_is_one_at_the_percentile_of_healthy_runs_on_either_side() {
+        // 101 healthy runs with 0 to 100: the median is 50, the 2nd percentile 2, the 98th 98.
+        let healthy = Array2::from_shape_fn((101, 1), |(row, _)| row as f64);
+        let input = usual_input(0, 0, &healthy, &healthy).unwrap();
+        assert_eq!((input.input.typical, input.below, input.above), (Some(50.0), 48.0, 48.0));
+        let at = |value: f64| input.distance(value);
+        assert_eq!((at(50.0), at(98.0), at(2.0), at(146.0)), (0.0, 1.0, 1.0, 2.0));
+        assert!(at(f64::NAN).is_nan());
+        // What all healthy runs have is not infinitely far from what is a little more.
+        let same = Array2::from_elem((50, 1), 2.0);
+        assert!((usual_input(0, 0, &same, &same).unwrap().distance(2.04) - 1.0).abs() < 1e-9);
+        assert!(usual_input(0, 0, &same, &Array2::from_elem((29, 1), 2.0)).is_none(), "known in too few");
     }
 }
