@@ -20,7 +20,6 @@ use emberscope::{BatchOptions, Config, DiscoverLimits, ReadOptions, diagnose_run
 use emberscope_extract::features::Features;
 use emberscope_rules::{Problem, Severity};
 use emberscope_run::Run;
-use emberscope_tests::shared;
 use serde_json::Value;
 
 fn root() -> PathBuf {
@@ -280,14 +279,32 @@ fn what_only_the_forest_finds_is_told_with_its_numbers_and_its_place() {
 }
 
 #[test]
-fn of_a_run_far_larger_than_all_of_the_training_models_say_nothing_by_themselves() {
-    let Some(folder) = shared("eventlogs/compass") else { return };
-    let path = folder.join("eventlog");
-    let run = read(&path);
-    let diagnosis = diagnose_run(&run, &Config::default());
-    let skipped = diagnosis.skipped.iter().find(|skipped| skipped.detector == "models by themselves").unwrap();
-    assert!(skipped.missing[0].contains("wall_clock_ms"), "{skipped:?}");
-    assert!(diagnosis.findings.iter().all(|found| found.detector.kind == "rule"));
+fn of_another_spark_a_cut_log_and_a_far_longer_run_models_say_nothing_by_themselves() {
+    let path = root().join("datasets/lab/logs/port-calls-lock-contention-4.zstd");
+    let text = String::from_utf8(zstd::decode_all(std::fs::File::open(&path).unwrap()).unwrap()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let why = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        let diagnosis = diagnose_run(&read(&path), &Config::default());
+        assert!(diagnosis.findings.iter().all(|found| found.detector.kind == "rule"), "{name}");
+        let skipped = diagnosis.skipped.iter().find(|skipped| skipped.detector == "models by themselves").unwrap();
+        skipped.missing[0].clone()
+    };
+    let other = text.replace("\"Spark Version\":\"4.3.0\"", "\"Spark Version\":\"2.4.8\"");
+    assert_ne!(other, text);
+    assert!(why("other", &other).contains("Spark 2.4, where training had 3.5, 4.1, 4.3"));
+    let cut = text.lines().filter(|line| !line.contains("SparkListenerApplicationEnd"));
+    assert!(why("cut", &cut.collect::<Vec<_>>().join("\n")).contains("does not go to the end"));
+    let an_hour_later = |line: &str| {
+        let mut event: Value = serde_json::from_str(line).unwrap();
+        if event["Event"] == "SparkListenerApplicationEnd" {
+            event["Timestamp"] = (event["Timestamp"].as_i64().unwrap() + 3_600_000).into();
+        }
+        event.to_string()
+    };
+    let longer: Vec<String> = text.lines().map(an_hour_later).collect();
+    assert!(why("longer", &longer.join("\n")).contains("wall_clock_ms"));
 }
 
 #[test]

@@ -93,7 +93,7 @@ fn detectors(evaluation: &Evaluation) -> String {
     }
     let seen = &evaluation.anomalies;
     out += &format!(
-        "Forests of what is usual flag {} of {} healthy runs and {} of {} with a severe problem\n{}\n",
+        "The forest of what is usual flags {} of {} healthy runs and {} of {} with a severe problem\n{}\n",
         seen.healthy_runs_flagged,
         seen.healthy_runs,
         seen.severe_runs_flagged,

@@ -82,7 +82,7 @@ fn detectors(page: &mut String, evaluation: &Evaluation) {
     let seen = &evaluation.anomalies;
     let _ = writeln!(
         page,
-        "<p>Forests of what is usual flag {} of {} healthy runs and {} of {} with a severe problem. {}</p>",
+        "<p>The forest of what is usual flags {} of {} healthy runs and {} of {} with a severe problem. {}</p>",
         seen.healthy_runs_flagged,
         seen.healthy_runs,
         seen.severe_runs_flagged,
@@ -95,8 +95,9 @@ fn problems(page: &mut String, all: &[ProblemFigures]) {
     page.push_str(
         "<h2>Problems</h2>\n<table><caption>Found of those labelled, by strength; then over strengths 2 to 4</caption>\n<tr><th \
          scope=\"col\">problem</th><th scope=\"col\">1</th><th scope=\"col\">2</th><th scope=\"col\">3</th><th scope=\"col\">4</th><th \
-         scope=\"col\">false alarms</th><th scope=\"col\">precision</th><th scope=\"col\">recall</th><th scope=\"col\">F1</th><th \
-         scope=\"col\">area</th></tr>\n",
+         scope=\"col\">false alarms</th><th scope=\"col\">precision</th><th scope=\"col\">95 % interval</th><th scope=\"col\">recall</th><th \
+         scope=\"col\">95 % interval</th><th scope=\"col\">F1</th><th \
+         scope=\"col\">PR-AUC</th></tr>\n",
     );
     for figures in all {
         let _ = write!(page, "<tr><td>{}</td>", html(figures.problem.name()));
@@ -105,12 +106,12 @@ fn problems(page: &mut String, all: &[ProblemFigures]) {
         }
         let _ = writeln!(
             page,
-            "<td>{}</td><td title=\"{}\">{}</td><td title=\"{}\">{}</td><td>{}</td><td>{}</td></tr>",
+            "<td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
             figures.false_positives,
-            interval(figures.precision_interval),
             number(figures.precision),
-            interval(figures.recall_interval),
+            interval(figures.precision_interval),
             number(figures.recall),
+            interval(figures.recall_interval),
             number(figures.f1),
             number(figures.average_precision),
         );

@@ -23,7 +23,7 @@ pub fn diagnose_run(run: &Run, config: &Config) -> Diagnosis {
         match join(&mut assessment.findings, models, run, &whole, &config.detectors) {
             Ok(of_models) => {
                 if let Some(why) = &of_models.silent {
-                    let missing = vec![format!("labelled runs of its size: {why}")];
+                    let missing = vec![format!("labelled runs like this one: {why}")];
                     assessment.skipped.push(Skipped { detector: "models by themselves".to_owned(), missing });
                 }
                 said = Some(of_models);

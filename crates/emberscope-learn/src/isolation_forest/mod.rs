@@ -285,9 +285,13 @@ impl IsolationForest {
     ///
     /// When the table has other features or an infinite value.
     pub fn scores<D: Data<Elem = f64>>(&self, rows: &ArrayBase<D, Ix2>) -> Result<Array1<f64>, LearnError> {
-        table::check_for(rows.view(), self.features)?;
+        table::check_columns(rows.view(), self.features)?;
         let unit = self.unit();
-        Ok(score::mean_path_lengths(self, &table::row_major(rows)).mapv_into(|length| (-length / unit).exp2()))
+        let Some(lengths) = score::mean_path_lengths(self, &table::row_major(rows)) else {
+            table::check(rows.view())?;
+            return Ok(Array1::zeros(rows.nrows()));
+        };
+        Ok(lengths.mapv_into(|length| (-length / unit).exp2()))
     }
 
     /// Whether each row's score is above the threshold; all `false` where none was set.

@@ -182,7 +182,12 @@ pub(super) fn ranked(problem: Problem, runs: &[ToldRun]) -> (Option<f64>, Vec<(f
         None => !run.label.unsure.contains(&problem),
     });
     let confidence = |run: &ToldRun| {
-        let naming = run.findings.iter().filter(|finding| super::problems(finding).any(|named| named == problem));
+        // As a tally counts: what is told as following from another problem is found where it is there, and no alarm where it is not.
+        let has = run.label.problems.contains_key(&problem);
+        let names = |finding: &&Finding| {
+            finding.problem == problem || has && super::problems(finding).any(|named| named == problem)
+        };
+        let naming = run.findings.iter().filter(names);
         naming.map(|finding| finding.confidence).fold(0.0, f64::max)
     };
     let (scores, answers): (Vec<f64>, Vec<bool>) =

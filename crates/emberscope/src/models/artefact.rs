@@ -127,6 +127,8 @@ pub struct Manifest {
     pub unusual: Option<Unusual>,
     /// How large the runs were: features of the run as they are.
     pub sizes: Vec<ModelInput>,
+    /// Major and minor versions of their Spark; empty where feature tables did not say.
+    pub spark_versions: BTreeSet<String>,
 }
 
 /// Runs that forests flag which saw neither their workload family nor any run with their problem.

@@ -24,6 +24,8 @@ pub struct ObservedRun {
     pub observations: BTreeMap<Level, Observations>,
     /// How large it is: what [`Whole::sizes`](super::Whole::sizes) gives.
     pub sizes: BTreeMap<&'static str, f64>,
+    /// Major and minor version of its Spark, where that is known.
+    pub spark_version: Option<String>,
     /// The problems that rules found in it, and whether by themselves or only as what follows from another; `None` where rules could not look,
     /// as at feature tables.
     pub ruled: Option<BTreeMap<Problem, bool>>,

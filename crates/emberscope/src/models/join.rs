@@ -10,7 +10,7 @@ use emberscope_rules::{Advice, Detector, DetectorConfig, Evidence, Finding, Prob
 use emberscope_run::{Run, Unit};
 use ndarray::Array2;
 
-use super::artefact::{AnomalyModel, ModelInput, Models, ProblemModel};
+use super::artefact::{AnomalyModel, Manifest, ModelInput, Models, ProblemModel};
 use super::fit::Fitted;
 use super::inputs::inputs;
 use super::level::{Level, RowKey};
@@ -65,7 +65,7 @@ pub(crate) fn join(
 ) -> Result<Said, LearnError> {
     let rows: Vec<(Level, Observations)> = Level::ALL.iter().map(|&level| (level, whole.observations(level))).collect();
     let of_level = |level: Level| rows.iter().find(|(of, _)| *of == level).map(|(_, rows)| rows);
-    let mut said = Said { silent: beyond(&models.manifest.sizes, &whole.sizes()), ..Said::default() };
+    let mut said = Said { silent: unlike(&models.manifest, run, whole), ..Said::default() };
     for model in &models.problems {
         let Some(problem) = Problem::from_name(&model.problem).filter(|&problem| config.enabled(problem)) else {
             continue;
@@ -87,6 +87,20 @@ pub(crate) fn join(
         }
     }
     Ok(said)
+}
+
+/// Why a run is none of those that models can speak of by themselves, in words; `None` where it may be one. What stands out in a log that was
+/// cut, in another Spark, or in a run of another size, are those.
+fn unlike(manifest: &Manifest, run: &Run, whole: &Whole) -> Option<String> {
+    let (versions, own) = (&manifest.spark_versions, whole.spark_version.as_deref().unwrap_or("unknown"));
+    if !run.application.complete() {
+        return Some("the log does not go to the end of the run".to_owned());
+    }
+    if !versions.is_empty() && !versions.contains(own) {
+        let list: Vec<&str> = versions.iter().map(String::as_str).collect();
+        return Some(format!("Spark {own}, where training had {}", list.join(", ")));
+    }
+    beyond(&manifest.sizes, &whole.sizes())
 }
 
 /// By what a run is far larger or smaller than all of the training, in words.

@@ -26,6 +26,8 @@ pub struct Whole {
     pub(super) tables: BTreeMap<Table, Values>,
     /// The micro-batches of each streaming query in order: start and duration in ms.
     pub(super) queries: Vec<Vec<(i64, i64)>>,
+    /// Major and minor version of Spark; `None` where the log does not say, or tables do not.
+    pub(super) spark_version: Option<String>,
 }
 
 /// What the features of a table are in a run, row by row.
@@ -137,7 +139,11 @@ impl Whole {
                 |batch: &MicroBatch| Some((batch.started_at?.0, i64::try_from(batch.trigger_execution_ms()?).ok()?));
             query.batches.values().filter_map(timed).collect()
         };
-        Self { tables, queries: run.streaming_queries.values().map(batches).collect() }
+        Self {
+            tables,
+            queries: run.streaming_queries.values().map(batches).collect(),
+            spark_version: run.application.spark_major_minor().map(|(major, minor)| format!("{major}.{minor}")),
+        }
     }
 
     /// How large the run is: features of the application that say so, those that are known.

@@ -135,7 +135,7 @@ impl ObservedRun {
     /// What models see of a run, and which problems rules found in it.
     pub fn of(label: LabelledRun, whole: &Whole, ruled: Option<BTreeMap<Problem, bool>>) -> Self {
         let observations = Level::ALL.iter().map(|&level| (level, whole.observations(level))).collect();
-        Self { label, observations, sizes: whole.sizes(), ruled }
+        Self { label, observations, sizes: whole.sizes(), spark_version: whole.spark_version.clone(), ruled }
     }
 }
 
@@ -210,6 +210,7 @@ fn manifest(observed: &[ObservedRun], options: &TrainOptions) -> Manifest {
         false_alarm_rate: options.false_alarm_rate,
         unusual: None,
         sizes: sizes(observed),
+        spark_versions: observed.iter().filter_map(|run| run.spark_version.clone()).collect(),
     }
 }
 
