@@ -96,7 +96,7 @@ lab-figures: build ## Write how good rules and models are on the labelled runs t
 	@$(EVALUATE) --split judged >$(FIGURES)/judged.txt
 	@$(CALIBRATE) >$(FIGURES)/calibration.txt
 
-models: build ## Train the models that the program brings on the lab's training runs, and write their card (MINUTES minutes).
+models: build ## Train the models that the program brings on the lab's training runs, and write their card (a quarter of an hour).
 	@$(BIN) train --labels datasets/lab/labels.jsonl --split training --out models
 	@$(BUILD) --workspace --bins
 
