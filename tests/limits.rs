@@ -25,7 +25,7 @@ fn repeat(line: &str, count: usize) -> String {
 /// Reads a log under limits, on one thread and on two; the start of the application is always known.
 fn under(limits: Limits, text: impl Into<Vec<u8>>) -> Run {
     let text = text.into();
-    let options = |threads| ReadOptions { threads, limits, progress: None };
+    let options = |threads| ReadOptions { threads, limits, ..ReadOptions::default() };
     let run = read_text(text.clone(), &options(1)).unwrap();
     assert_eq!(dump(&run), dump(&read_text(text, &options(2)).unwrap()));
     assert_eq!(run.application.id.as_deref(), Some("app-1"));

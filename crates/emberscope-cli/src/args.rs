@@ -138,6 +138,10 @@ pub(crate) struct Diagnose {
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) models: ModelArgs,
+    /// Traces of a host that ran the application, as `emberscope record` leaves them: what the operating system did to each task;
+    /// once for each host
+    #[arg(long, value_name = "DIR")]
+    pub(crate) trace: Vec<PathBuf>,
     /// Threads to use [default: EMBERSCOPE_THREADS, else one a core]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
@@ -175,6 +179,9 @@ pub(crate) struct Extract {
     /// How to write them
     #[arg(long, value_enum, default_value_t = TableFormat::Parquet)]
     pub(crate) format: TableFormat,
+    /// Traces of a host that ran the applications, as for `diagnose`; they fill the columns os_* of tasks
+    #[arg(long, value_name = "DIR")]
+    pub(crate) trace: Vec<PathBuf>,
     /// Threads to use [default: EMBERSCOPE_THREADS, else one a core]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,

@@ -30,7 +30,7 @@ pub(crate) fn diagnose(
 
     let bar = progress::bar(inputs.bytes(), bars);
     let progress = |bytes: u64| bar.inc(bytes);
-    let options = BatchOptions { threads, progress: Some(&progress), ..BatchOptions::default() };
+    let options = BatchOptions { threads, progress: Some(&progress), traces: &args.trace, ..BatchOptions::default() };
     let mut diagnoses: Vec<Diagnosis> = Vec::new();
     let mut paths: Vec<String> = Vec::new();
     diagnose_all(&inputs.runs, &config, &options, |input, result| match result {

@@ -28,7 +28,8 @@ pub(crate) fn extract(
     if !inputs.runs.is_empty() {
         let bar = progress::bar(inputs.bytes(), bars);
         let progress = |bytes: u64| bar.inc(bytes);
-        let options = BatchOptions { threads, progress: Some(&progress), ..BatchOptions::default() };
+        let options =
+            BatchOptions { threads, progress: Some(&progress), traces: &args.trace, ..BatchOptions::default() };
         written = extract_all(&inputs.runs, &args.out, &tables, &options, |input, result| {
             if let Err(error) = result {
                 inputs.unreadable.push(Unreadable { input: input.path.clone(), error: error.to_string() });

@@ -68,6 +68,10 @@ issue_codes! {
     NoEnvironment "no-environment" Info "The log has no environment, or one without Spark's properties: what was configured is not known.",
     MixedApplications "mixed-applications" Warning "The log has events of more than one application start.",
     ImplausibleTimes "implausible-times" Warning "The times in the log lie more than a year apart: a clock was wrong, or times of several runs were mixed. The length of the run, and every share of it, is doubtful.",
+    UnreadableTrace "unreadable-trace" Warning "A trace, or a stream of one, could not be read to its end; what it told after that is lost.",
+    TraceEventsLost "trace-events-lost" Warning "A tracer could not keep up and discarded events: tasks of that time have no kernel features.",
+    TraceWithoutClock "trace-without-clock" Warning "The clock of a trace cannot be brought together with the others; it was not used.",
+    TraceOfOtherApplication "trace-of-other-application" Info "Traced tasks are of another application; they were passed over.",
     TooManyIds "too-many-ids" Error "More ids than the limit; those beyond it were not tracked.",
 }
 

@@ -22,6 +22,7 @@ mod stage;
 mod streaming;
 mod task_column;
 mod task_store;
+mod trace;
 mod units;
 
 pub use application::{Application, Environment, ResourceProfile, ResourceRequest, major_minor};
@@ -39,4 +40,5 @@ pub use stage::{RddInfo, RunningTask, StageAttempt, StageStatus};
 pub use streaming::{MicroBatch, StateOperator, StreamingQuery, StreamingSource};
 pub use task_column::{Locality, TaskColumn, TaskStatus, Unit};
 pub use task_store::{NULL, TaskPart, TaskRow, TaskStore};
+pub use trace::{Blame, Cause, Culprit, Stop, Stretch, TaskTrace, ThreadState, Trace, TraceColumn, TracedHost};
 pub use units::{Bytes, Millis, Nanos, Timestamp};

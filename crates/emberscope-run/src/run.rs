@@ -16,6 +16,7 @@ use crate::stage::StageAttempt;
 use crate::streaming::StreamingQuery;
 use crate::task_column::TaskColumn;
 use crate::task_store::TaskRow;
+use crate::trace::Trace;
 use crate::units::Timestamp;
 
 /// Everything that is known of a run.
@@ -47,6 +48,8 @@ pub struct Run {
     pub executor_names: Vec<ExecutorId>,
     /// Hosts by the index that [`TaskColumn::Host`] holds.
     pub host_names: Vec<String>,
+    /// What the operating system did to tasks, where somebody traced it.
+    pub trace: Option<Trace>,
     /// What was read.
     pub sources: Vec<Source>,
     /// What went wrong in reading.

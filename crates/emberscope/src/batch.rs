@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use emberscope_extract::sources::{Limits, ReadOptions, RunInput, SourceError, read_run};
+use emberscope_extract::sources::{Limits, ReadOptions, RunInput, SourceError, TraceOptions, read_run};
 
 use crate::compose::diagnose_run;
 use crate::config::Config;
@@ -39,6 +39,10 @@ pub struct BatchOptions<'a> {
     pub limits: Limits,
     /// Is told of bytes read from files, over all runs.
     pub progress: Option<&'a (dyn Fn(u64) + Sync)>,
+    /// Folders with traces of the hosts that ran the applications, one a host.
+    pub traces: &'a [std::path::PathBuf],
+    /// What to keep of them.
+    pub trace_options: TraceOptions,
 }
 
 impl BatchOptions<'_> {
@@ -73,7 +77,8 @@ pub(crate) fn for_each_run<R: Send>(
 ) {
     let threads = options.threads();
     let read = |input: &RunInput, threads| {
-        work(input, &ReadOptions { threads, limits: options.limits, progress: options.progress })
+        let BatchOptions { limits, progress, traces, trace_options, .. } = *options;
+        work(input, &ReadOptions { threads, limits, progress, traces, trace_options })
     };
     in_order(
         inputs,

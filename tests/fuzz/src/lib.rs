@@ -26,7 +26,7 @@ pub fn limits() -> Limits {
 
 /// Reads a log on so many threads.
 pub fn read(bytes: &[u8], threads: usize) -> Result<Run, SourceError> {
-    let options = ReadOptions { threads, limits: limits(), progress: None };
+    let options = ReadOptions { threads, limits: limits(), ..ReadOptions::default() };
     read_run(&RunInput::from_reader("log", Cursor::new(bytes.to_vec())), &options)
 }
 

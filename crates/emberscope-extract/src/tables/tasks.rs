@@ -95,6 +95,13 @@ impl<'a> TaskRows<'a> {
             TaskValue::StageAttempt => out.resize(out.len() + self.len, i64::from(stage.key.attempt)),
             TaskValue::Column(column) => out.extend(self.column(column).iter().map(|&value| integer(value))),
             TaskValue::Metric(metric) => out.extend(self.metric(metric).iter().map(|&value| integer(value))),
+            TaskValue::Trace(column) => match &self.of.run.trace {
+                Some(trace) => out.extend(self.column(TaskColumn::TaskId).iter().map(|id| {
+                    let value = trace.tasks.get(id).and_then(|task| task.get(column));
+                    integer(value.unwrap_or(NULL))
+                })),
+                None => out.resize(out.len() + self.len, NULL_INTEGER),
+            },
             TaskValue::LaunchDelay => {
                 let first = summary.first_launch.map_or(NULL, |first| first.0 as u64);
                 out.extend(self.column(TaskColumn::LaunchTime).iter().map(|&launch| {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use emberscope_run::{Locality, TaskColumn, TaskEndKind, TaskStatus, Unit};
+use emberscope_run::{Locality, TaskColumn, TaskEndKind, TaskStatus, TraceColumn, Unit};
 
 use super::Feature;
 use super::list::{NEVER, NO_RATIO, Tasks, entry};
@@ -21,6 +21,8 @@ pub enum TaskValue {
     Column(TaskColumn),
     /// The class of its failure, by the index that [`TaskColumn::Failure`] holds.
     FailureClass,
+    /// What a kernel trace tells.
+    Trace(TraceColumn),
     /// A metric.
     Metric(Metric),
     /// A metric over another, the quotient divided by the number given (1e6 brings ns over ms to 1).
@@ -41,7 +43,7 @@ impl TaskValue {
                 Unit::Flag => Kind::Flag,
                 _ => Kind::Integer,
             },
-            Self::StageId | Self::StageAttempt | Self::Metric(_) | Self::LaunchDelay => Kind::Integer,
+            Self::StageId | Self::StageAttempt | Self::Trace(_) | Self::Metric(_) | Self::LaunchDelay => Kind::Integer,
             Self::Quotient(..) | Self::OverMedian(_) => Kind::Float,
         }
     }
@@ -63,6 +65,10 @@ impl TaskValue {
                 .get(TaskColumn::Failure)
                 .and_then(|code| name(TaskColumn::Failure, code, row))
                 .map_or(Value::Null, Value::Text),
+            Self::Trace(column) => {
+                let traced = row.of.run.trace.as_ref().zip(row.task.get(TaskColumn::TaskId));
+                traced.and_then(|(trace, id)| trace.tasks.get(&id)?.get(column)).cell()
+            }
             Self::Metric(metric) => metric.of(row.task).cell(),
             Self::Quotient(part, whole, scale) => part
                 .of(row.task)
@@ -192,6 +198,16 @@ pub(super) fn features() -> Vec<Feature> {
                 NO_RATIO,
             ),
             TaskValue::OverMedian(metric),
+        );
+    }
+    for &column in TraceColumn::ALL {
+        let null = match column {
+            TraceColumn::BlockLatencyMax => "it asked no disk, or no kernel trace was given that has such events",
+            _ => "no kernel trace was given, or it lost events while the task ran",
+        };
+        list.task(
+            entry(column.name(), column.unit(), column.events(), column.meaning(), null),
+            TaskValue::Trace(column),
         );
     }
     list.done()

@@ -15,6 +15,7 @@ use super::events::{Event, EventError, parse_line};
 use super::framing::{self, Decoder, FramingError, FramingErrorKind, Loss};
 use super::inputs::{InputIssueKind, InputKind, RunInput, said};
 use super::limits::Limits;
+use crate::sources::trace::{TraceError, TraceOptions, read_traces};
 
 /// How a run is read.
 #[derive(Clone, Copy, Default)]
@@ -25,6 +26,10 @@ pub struct ReadOptions<'a> {
     pub limits: Limits,
     /// Is told of bytes read from files as they are read, for a progress bar.
     pub progress: Option<&'a (dyn Fn(u64) + Sync)>,
+    /// Folders with traces of the hosts that ran the application, one a host.
+    pub traces: &'a [std::path::PathBuf],
+    /// What to keep of them.
+    pub trace_options: TraceOptions,
 }
 
 impl std::fmt::Debug for ReadOptions<'_> {
@@ -32,6 +37,7 @@ impl std::fmt::Debug for ReadOptions<'_> {
         f.debug_struct("ReadOptions")
             .field("threads", &self.threads)
             .field("limits", &self.limits)
+            .field("traces", &self.traces)
             .finish_non_exhaustive()
     }
 }
@@ -47,6 +53,9 @@ pub enum SourceError {
         /// What it said.
         source: io::Error,
     },
+    /// The traces that were given with it cannot be used.
+    #[error(transparent)]
+    Trace(#[from] TraceError),
     /// It holds no bytes at all.
     #[error("{path}: the log is empty")]
     Empty {
@@ -132,7 +141,11 @@ pub fn read_run(input: &RunInput, options: &ReadOptions<'_>) -> Result<Run, Sour
             }
         }
     }
-    reading.finish()
+    let mut run = reading.finish()?;
+    if !options.traces.is_empty() {
+        read_traces(options.traces, &mut run, options.trace_options)?;
+    }
+    Ok(run)
 }
 
 /// Reads one part and hands its blocks to `give`, which says whether to go on and returns a buffer to use again.

@@ -1,0 +1,397 @@
+//! CPUs and threads: a state machine over scheduler, wake-up, interrupt and block events.
+//!
+//! As Trace Compass' critical path analysis (Giraldeau and Dagenais, "Wait analysis of distributed systems using kernel tracing",
+//! IEEE TPDS 2016), a wait is known by what ended it: the thread that woke the waiting one, or the interrupt in which it was woken.
+
+use std::collections::{HashMap, VecDeque};
+
+use compact_str::CompactString;
+use foldhash::fast::RandomState;
+
+/// The most stretches of the past that are kept for a thread or a CPU.
+const MAX_HISTORY: usize = 4096;
+/// A soft interrupt that begins so soon after a hardware interrupt on its CPU is on its behalf, not on that of the thread that
+/// it interrupts.
+const AFTER_IRQ_NS: i64 = 20_000;
+
+pub(super) type Tid = u32;
+
+/// States of a task as `sched_switch` reports them (`include/linux/sched.h`); 0 is one that could go on.
+const INTERRUPTIBLE: u64 = 0x1;
+pub(super) const UNINTERRUPTIBLE: u64 = 0x2;
+/// By a signal, or by a debugger.
+pub(super) const STOPPED: u64 = 0x4 | 0x8;
+const REPORTED: u64 = 0xff;
+
+/// What a thread did for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Did {
+    Run {
+        cpu: u32,
+    },
+    /// Waited for this CPU.
+    Queue {
+        cpu: u32,
+    },
+    Disk,
+    Network,
+    Timer,
+    Stopped,
+    /// Waited for what this thread did.
+    Wait {
+        waker: Tid,
+    },
+    /// The trace does not tell.
+    Unknown,
+}
+
+/// A stretch of a thread's past, in ns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Past {
+    pub(super) start: i64,
+    pub(super) end: i64,
+    pub(super) did: Did,
+    /// Whether it slept so that a signal could have woken it; such a wait may be a stop of its JVM.
+    pub(super) sleeping: bool,
+}
+
+/// What a thread does now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Now {
+    Unknown,
+    Running {
+        cpu: u32,
+    },
+    Runnable {
+        cpu: u32,
+    },
+    /// The state that it left the CPU with, as the kernel has it: 1 interruptible, 2 uninterruptible, 4 and 8 stopped.
+    Blocked {
+        state: u64,
+    },
+}
+
+#[derive(Debug)]
+pub(super) struct Thread {
+    pub(super) name: CompactString,
+    /// Its process, where the trace tells.
+    pub(super) pid: Option<u32>,
+    pub(super) now: Now,
+    pub(super) since: i64,
+    pub(super) past: VecDeque<Past>,
+    /// The traced task that it runs.
+    pub(super) task: Option<usize>,
+    last_cpu: Option<u32>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Cpu {
+    pub(super) current: Option<Tid>,
+    pub(super) since: i64,
+    pub(super) past: VecDeque<(i64, i64, Tid)>,
+    last_event: i64,
+    irq_at: Option<i64>,
+    in_irq: bool,
+    softirq: Option<(u64, bool)>,
+}
+
+/// Who or what woke a thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Waker {
+    Thread(Tid),
+    Network,
+    Timer,
+    Disk,
+    Unknown,
+}
+
+/// A stretch that ended, for who accounts for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ended {
+    pub(super) tid: Tid,
+    pub(super) past: Past,
+    /// It lost the CPU while it could run.
+    pub(super) preempted: bool,
+    /// It went on on another CPU than before.
+    pub(super) migrated: bool,
+}
+
+/// Soft interrupts by their number (`include/linux/interrupt.h`).
+mod softirq {
+    pub(super) const TIMER: u64 = 1;
+    pub(super) const NET_TX: u64 = 2;
+    pub(super) const NET_RX: u64 = 3;
+    pub(super) const BLOCK: u64 = 4;
+    pub(super) const IRQ_POLL: u64 = 5;
+    pub(super) const HRTIMER: u64 = 8;
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Machine {
+    pub(super) cpus: Vec<Cpu>,
+    pub(super) threads: HashMap<Tid, Thread, RandomState>,
+    /// Moments at which events must have been lost, as the scheduler's do not fit together.
+    pub(super) gaps: u64,
+}
+
+impl Machine {
+    /// More CPUs than any machine has are a damaged trace.
+    const MAX_CPUS: u32 = 1 << 14;
+
+    pub(super) fn cpu(&mut self, cpu: u32) -> &mut Cpu {
+        let index = cpu.min(Self::MAX_CPUS) as usize;
+        if self.cpus.len() <= index {
+            self.cpus.resize_with(index + 1, Cpu::default);
+        }
+        &mut self.cpus[index]
+    }
+
+    pub(super) fn thread(&mut self, tid: Tid, time: i64) -> &mut Thread {
+        self.threads.entry(tid).or_insert_with(|| Thread {
+            name: CompactString::default(),
+            pid: None,
+            now: Now::Unknown,
+            since: time,
+            past: VecDeque::new(),
+            task: None,
+            last_cpu: None,
+        })
+    }
+
+    /// Notes a thread's name and process.
+    pub(super) fn named(&mut self, tid: Tid, name: &str, pid: Option<u32>, time: i64) {
+        let thread = self.thread(tid, time);
+        if !name.is_empty() && thread.name != name {
+            thread.name = CompactString::from(name);
+        }
+        thread.pid = pid.or(thread.pid);
+    }
+
+    /// Ends what a thread does now, and says what it was.
+    fn end(&mut self, tid: Tid, time: i64, did: Did, next: Now) -> Past {
+        let thread = self.thread(tid, time);
+        let sleeping = matches!(thread.now, Now::Blocked { state } if state & INTERRUPTIBLE != 0);
+        let past = Past { start: thread.since.min(time), end: time, did, sleeping };
+        if thread.past.len() >= MAX_HISTORY {
+            thread.past.pop_front();
+        }
+        if past.end > past.start {
+            thread.past.push_back(past);
+        }
+        (thread.now, thread.since) = (next, time);
+        past
+    }
+
+    /// `sched_switch`: gives what ended, of the thread that leaves and of the one that comes.
+    pub(super) fn switch(&mut self, cpu: u32, time: i64, prev: Tid, state: u64, next: Tid) -> [Option<Ended>; 3] {
+        let mut ended = [None; 3];
+        let of_cpu = self.cpu(cpu);
+        let (current, since, last) = (of_cpu.current, of_cpu.since, of_cpu.last_event);
+        if let Some(other) = current.filter(|&current| current != prev) {
+            // What is said to leave is not what came: events between are missing.
+            self.gaps += 1;
+            if other != 0 && self.thread(other, time).now == (Now::Running { cpu }) {
+                let until = last.max(since).min(time);
+                let past = self.end(other, until, Did::Run { cpu }, Now::Unknown);
+                ended[2] = Some(Ended { tid: other, past, preempted: false, migrated: false });
+            }
+        }
+        let begin = if current == Some(prev) { since } else { last.max(since) };
+        let of_cpu = self.cpu(cpu);
+        if of_cpu.past.len() >= MAX_HISTORY {
+            of_cpu.past.pop_front();
+        }
+        if begin > 0 && begin < time {
+            of_cpu.past.push_back((begin, time, prev));
+        }
+        (of_cpu.current, of_cpu.since, of_cpu.last_event) = (Some(next), time, time);
+        if prev != 0 {
+            let runs = matches!(self.thread(prev, time).now, Now::Running { .. });
+            let known = runs || self.thread(prev, time).now == Now::Unknown && current.is_none();
+            let did = if known { Did::Run { cpu } } else { Did::Unknown };
+            let preempted = state & REPORTED == 0;
+            let now = if preempted { Now::Runnable { cpu } } else { Now::Blocked { state: state & REPORTED } };
+            let past = self.end(prev, time, did, now);
+            self.thread(prev, time).last_cpu = Some(cpu);
+            ended[0] = Some(Ended { tid: prev, past, preempted, migrated: false });
+        }
+        if next != 0 {
+            let thread = self.thread(next, time);
+            let migrated = thread.last_cpu.is_some_and(|last| last != cpu);
+            let did = match thread.now {
+                Now::Runnable { .. } => Did::Queue { cpu },
+                // Its wake-up is missing.
+                Now::Blocked { state } if state & UNINTERRUPTIBLE != 0 => Did::Disk,
+                Now::Blocked { state } if state & STOPPED != 0 => Did::Stopped,
+                Now::Unknown | Now::Running { .. } | Now::Blocked { .. } => Did::Unknown,
+            };
+            let past = self.end(next, time, did, Now::Running { cpu });
+            self.thread(next, time).last_cpu = Some(cpu);
+            ended[1] = Some(Ended { tid: next, past, preempted: false, migrated });
+        }
+        ended
+    }
+
+    /// `sched_waking` or `sched_wakeup` on a CPU: gives the wait that ended.
+    pub(super) fn wake(&mut self, cpu: u32, time: i64, tid: Tid, target: Option<u32>) -> Option<Ended> {
+        self.cpu(cpu).last_event = time;
+        let thread = self.thread(tid, time);
+        let to = target.or(thread.last_cpu).unwrap_or(cpu);
+        let Now::Blocked { state } = thread.now else {
+            if thread.now == Now::Unknown {
+                let past = self.end(tid, time, Did::Unknown, Now::Runnable { cpu: to });
+                return Some(Ended { tid, past, preempted: false, migrated: false });
+            }
+            return None;
+        };
+        let waker = self.waker(cpu, state);
+        let did = if state & STOPPED != 0 {
+            Did::Stopped
+        } else if state & UNINTERRUPTIBLE != 0 {
+            match waker {
+                Waker::Thread(waker) if !self.is_of_kernel(waker) => Did::Wait { waker },
+                _ => Did::Disk,
+            }
+        } else {
+            match waker {
+                Waker::Thread(waker) => Did::Wait { waker },
+                Waker::Network => Did::Network,
+                Waker::Timer => Did::Timer,
+                Waker::Disk => Did::Disk,
+                Waker::Unknown => Did::Unknown,
+            }
+        };
+        let past = self.end(tid, time, did, Now::Runnable { cpu: to });
+        Some(Ended { tid, past, preempted: false, migrated: false })
+    }
+
+    fn waker(&self, cpu: u32, state: u64) -> Waker {
+        let Some(of_cpu) = self.cpus.get(cpu as usize) else { return Waker::Unknown };
+        let current = of_cpu.current.filter(|&tid| tid != 0);
+        if of_cpu.in_irq {
+            return if state & UNINTERRUPTIBLE != 0 { Waker::Disk } else { Waker::Timer };
+        }
+        match of_cpu.softirq {
+            Some((softirq::TIMER | softirq::HRTIMER, _)) => Waker::Timer,
+            Some((softirq::BLOCK | softirq::IRQ_POLL, _)) => Waker::Disk,
+            // What a thread sends to its own host is received in its own name.
+            Some((softirq::NET_RX | softirq::NET_TX, own)) => match current {
+                Some(tid) if own && !self.is_of_kernel(tid) => Waker::Thread(tid),
+                _ => Waker::Network,
+            },
+            Some(_) => Waker::Unknown,
+            // Nothing else wakes anybody on an idle CPU but the timer's interrupt, whose events are seldom recorded.
+            None => current.map_or(Waker::Timer, Waker::Thread),
+        }
+    }
+
+    /// Whether a thread is the kernel's own: its work for disks and networks is theirs.
+    pub(super) fn is_of_kernel(&self, tid: Tid) -> bool {
+        const NAMES: [&str; 12] = [
+            "kworker/",
+            "ksoftirqd/",
+            "jbd2/",
+            "loop",
+            "kswapd",
+            "kcompactd",
+            "migration/",
+            "rcu_",
+            "xfs",
+            "btrfs",
+            "kblockd",
+            "kthrotld",
+        ];
+        self.threads.get(&tid).is_some_and(|thread| NAMES.iter().any(|name| thread.name.starts_with(name)))
+    }
+
+    pub(super) fn irq(&mut self, cpu: u32, time: i64, enter: bool) {
+        let of_cpu = self.cpu(cpu);
+        (of_cpu.in_irq, of_cpu.irq_at, of_cpu.last_event) = (enter, Some(time), time);
+    }
+
+    pub(super) fn softirq(&mut self, cpu: u32, time: i64, vector: Option<u64>) {
+        let of_cpu = self.cpu(cpu);
+        let after_irq = of_cpu.irq_at.is_some_and(|at| (0..AFTER_IRQ_NS).contains(&time.saturating_sub(at)));
+        of_cpu.softirq = vector.map(|vector| (vector, !after_irq));
+        of_cpu.last_event = time;
+    }
+
+    /// `sched_migrate_task`: a thread that waits for a CPU waits for another one now.
+    pub(super) fn migrate(&mut self, time: i64, tid: Tid, to: u32) {
+        if let Now::Runnable { cpu } = &mut self.thread(tid, time).now {
+            *cpu = to;
+        }
+    }
+
+    /// `sched_process_exit`.
+    pub(super) fn exit(&mut self, tid: Tid) {
+        // Its number may come again; who waited for it may still ask what it did.
+        if let Some(thread) = self.threads.get_mut(&tid) {
+            thread.task = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(found: Option<Ended>) -> (i64, i64, Did) {
+        let past = found.unwrap().past;
+        (past.start, past.end, past.did)
+    }
+
+    #[test]
+    fn a_thread_runs_waits_for_another_and_for_the_cpu() {
+        let mut machine = Machine::default();
+        machine.switch(0, 100, 0, 0, 7);
+        machine.switch(1, 100, 0, 0, 8);
+        // 7 blocks at 150; 8 wakes it at 400; 9 has the CPU until 450.
+        let out = machine.switch(0, 150, 7, 1, 9);
+        assert_eq!(ended(out[0]), (100, 150, Did::Run { cpu: 0 }));
+        assert_eq!(ended(machine.wake(1, 400, 7, Some(0))), (150, 400, Did::Wait { waker: 8 }));
+        let back = machine.switch(0, 450, 9, 0, 7);
+        assert_eq!(ended(back[1]), (400, 450, Did::Queue { cpu: 0 }));
+        assert!(back[0].unwrap().preempted);
+        assert_eq!(machine.gaps, 0);
+    }
+
+    #[test]
+    fn what_wakes_says_what_was_waited_for() {
+        let wait = |state: u64, wake: &mut dyn FnMut(&mut Machine)| {
+            let mut machine = Machine::default();
+            machine.switch(0, 1_000, 0, 0, 7);
+            machine.switch(0, 2_000, 7, state, 0);
+            wake(&mut machine);
+            ended(machine.wake(1, 90_000, 7, None)).2
+        };
+        assert_eq!(wait(1, &mut |m| m.softirq(1, 80_000, Some(1))), Did::Timer);
+        assert_eq!(
+            wait(1, &mut |m| {
+                m.irq(1, 80_000, false);
+                m.softirq(1, 80_500, Some(3));
+            }),
+            Did::Network
+        );
+        assert_eq!(wait(2, &mut |m| m.softirq(1, 80_000, Some(4))), Did::Disk);
+        assert_eq!(wait(4, &mut |_| ()), Did::Stopped);
+        // A packet that a thread sends to its own host is received in its name.
+        let sender = &mut |m: &mut Machine| {
+            m.switch(1, 10_000, 0, 0, 5);
+            m.softirq(1, 80_000, Some(3));
+        };
+        assert_eq!(wait(1, sender), Did::Wait { waker: 5 });
+    }
+
+    #[test]
+    fn a_switch_that_does_not_fit_is_a_gap_and_not_a_time_on_the_cpu() {
+        let mut machine = Machine::default();
+        machine.switch(0, 100, 0, 0, 7);
+        // 7 left at some time, and 9 came.
+        let out = machine.switch(0, 900, 9, 1, 0);
+        assert_eq!(machine.gaps, 1);
+        assert_eq!(ended(out[2]), (100, 100, Did::Run { cpu: 0 }));
+        assert_eq!(machine.thread(7, 900).now, Now::Unknown);
+        assert_eq!(ended(out[0]).2, Did::Unknown);
+    }
+}
