@@ -1,0 +1,44 @@
+package io.emberscope.spark;
+
+import java.util.Map;
+import org.apache.spark.TaskContext;
+import org.apache.spark.api.plugin.ExecutorPlugin;
+import org.apache.spark.api.plugin.PluginContext;
+
+/** The plugin in an executor (with a local master, in the driver too): watches its JVM and its tasks. */
+final class ExecutorSide implements ExecutorPlugin {
+    private volatile boolean loaded;
+
+    @Override
+    public void init(PluginContext plugin, Map<String, String> fromDriver) {
+        loaded = Tracing.start(plugin);
+    }
+
+    /** Is called in the thread of the task, before its first line. */
+    @Override
+    public void onTaskStart() {
+        if (!loaded || !Tracepoints.taskEnabled()) {
+            return;
+        }
+        TaskContext task = TaskContext.get();
+        if (task == null) {
+            return;
+        }
+        // The context is gone when onTaskSucceeded comes. Listeners are called last in, first out, in the task's thread:
+        // this one, registered first, sees the metrics that all others have left.
+        task.addTaskCompletionListener(new TaskEnd());
+        Tracepoints.taskStart(
+                task.taskAttemptId(),
+                task.stageId(),
+                task.stageAttemptNumber(),
+                task.partitionId(),
+                task.attemptNumber());
+    }
+
+    @Override
+    public void shutdown() {
+        if (loaded) {
+            Tracing.flush();
+        }
+    }
+}

@@ -1,0 +1,53 @@
+package io.emberscope.spark;
+
+import java.io.IOException;
+import org.apache.spark.SparkConf;
+import org.apache.spark.api.plugin.PluginContext;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/** The one library and the one watch of a JVM. With a local master, driver and executor share them. */
+final class Tracing {
+    /** Where the native library is, when it is not to come from the jar. */
+    static final String LIBRARY = "spark.emberscope.library";
+
+    private static final Logger LOG = LoggerFactory.getLogger(EmberscopePlugin.class);
+
+    private static boolean tried;
+    private static boolean warned;
+    private static JvmWatch watch;
+
+    private Tracing() {}
+
+    /** Loads the library if that was not tried yet; true when it is there. */
+    static synchronized boolean start(PluginContext plugin) {
+        if (!tried) {
+            tried = true;
+            SparkConf conf = plugin.conf();
+            try {
+                NativeLibrary.load(conf.get(LIBRARY, System.getProperty(LIBRARY)));
+                Tracepoints.setExecutor(plugin.executorID());
+                watch = new JvmWatch(() -> conf.get("spark.app.id", ""), plugin.executorID(), plugin.hostname());
+                watch.start();
+            } catch (IOException | LinkageError | RuntimeException absent) {
+                warn("no tracepoints, because the native library cannot be loaded (is liblttng-ust1 there?)", absent);
+            }
+        }
+        return watch != null;
+    }
+
+    /** Emits what is not told yet. */
+    static synchronized void flush() {
+        if (watch != null) {
+            watch.look();
+        }
+    }
+
+    /** Warns the first time in this JVM, and no more. */
+    static synchronized void warn(String what, Throwable cause) {
+        if (!warned) {
+            warned = true;
+            LOG.warn("Emberscope: {}: {}", what, cause.toString());
+        }
+    }
+}
