@@ -9,12 +9,15 @@
 
 #include "tracepoints.h"
 
-/* One pause at a time: no lock. */
+/* One pause at a time: no lock. A pause may hold another (G1's for want of metaspace does): the outermost counts. */
 static uint64_t pauses;
+static unsigned depth;
 
 static void JNICALL on_start(jvmtiEnv *jvmti)
 {
     (void) jvmti;
+    if (depth++ > 0)
+        return;
     pauses++;
     lttng_ust_tracepoint(emberscope, gc_start, pauses);
 }
@@ -22,6 +25,8 @@ static void JNICALL on_start(jvmtiEnv *jvmti)
 static void JNICALL on_finish(jvmtiEnv *jvmti)
 {
     (void) jvmti;
+    if (depth == 0 || --depth > 0)
+        return;
     lttng_ust_tracepoint(emberscope, gc_end, pauses);
 }
 

@@ -1,5 +1,6 @@
 /*
- * What Tracepoints.java calls. Each function asks first whether a session listens: then no string is copied for nothing.
+ * What Tracepoints.java calls. Each function asks first whether a session listens, so that no string is copied for
+ * nothing.
  */
 #include <jni.h>
 #include <stdbool.h>

@@ -23,7 +23,7 @@ LTTNG_UST_TRACEPOINT_ENUM(emberscope, status,
     )
 )
 
-/* One JVM of the application: when the library comes up, when a session starts to listen, and every ten seconds then. */
+/* One JVM of the application: when the library comes up or a session starts to listen, and then every ten seconds. */
 LTTNG_UST_TRACEPOINT_EVENT(emberscope, process,
     LTTNG_UST_TP_ARGS(const char *, app_id, const char *, executor, const char *, host, int64_t, epoch_ns,
                       int64_t, monotonic_ns),

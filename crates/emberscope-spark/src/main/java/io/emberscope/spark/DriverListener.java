@@ -15,7 +15,7 @@ import org.apache.spark.scheduler.StageInfo;
 import scala.Option;
 
 /**
- * Emits what the scheduler tells, from the thread of Spark's listener bus: fields, not the trace's time, say when it was.
+ * Emits what the scheduler tells, from the thread of Spark's listener bus: fields say when it was, not the trace's time.
  *
  * <p>Only what has one signature in Scala 2.12 and 2.13 is used: no {@code Seq}, which is another class in each.
  */

@@ -24,8 +24,8 @@ final class ExecutorSide implements ExecutorPlugin {
         if (task == null) {
             return;
         }
-        // The context is gone when onTaskSucceeded comes. Listeners are called last in, first out, in the task's thread:
-        // this one, registered first, sees the metrics that all others have left.
+        // The context is gone when onTaskSucceeded comes. Listeners are called in the task's thread, last in, first out:
+        // this one, the first, sees the metrics that all others have left.
         task.addTaskCompletionListener(new TaskEnd());
         Tracepoints.taskStart(
                 task.taskAttemptId(),

@@ -28,7 +28,7 @@ final class SafepointLog {
             "\\[(\\d+)ns\\]\\s*Total time for which application threads were stopped: ([\\d.]+) seconds, "
                     + "Stopping threads took: ([\\d.]+) seconds");
 
-    /** Takes a stop: what for, and when it was asked for, when all threads stood and when they went on (nanoseconds). */
+    /** Takes a stop: what for, when it was asked for, when all threads stood and when they went on (nanoseconds). */
     interface Sink {
         void accept(String operation, long beginNs, long reachedNs, long endNs);
     }

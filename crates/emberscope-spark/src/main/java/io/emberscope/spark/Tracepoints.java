@@ -1,8 +1,9 @@
 package io.emberscope.spark;
 
 /**
- * The tracepoints of the native library. A call costs some nanoseconds when no session listens, below a microsecond when
- * one does; no call may come before {@link NativeLibrary#load} has said that the library is there.
+ * The tracepoints of the native library. A call costs some nanoseconds when no session listens.
+ *
+ * <p>No call may come before {@link NativeLibrary#load} has returned.
  *
  * <p>Names, units and meanings of the fields are in tracepoints.h and README.md.
  */

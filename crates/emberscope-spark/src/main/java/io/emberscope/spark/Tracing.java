@@ -2,7 +2,9 @@ package io.emberscope.spark;
 
 import java.io.IOException;
 import org.apache.spark.SparkConf;
+import org.apache.spark.SparkEnv;
 import org.apache.spark.api.plugin.PluginContext;
+import org.apache.spark.storage.BlockManagerId;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -27,13 +29,19 @@ final class Tracing {
             try {
                 NativeLibrary.load(conf.get(LIBRARY, System.getProperty(LIBRARY)));
                 Tracepoints.setExecutor(plugin.executorID());
-                watch = new JvmWatch(() -> conf.get("spark.app.id", ""), plugin.executorID(), plugin.hostname());
+                watch = new JvmWatch(() -> conf.get("spark.app.id", ""), plugin.executorID(), host(plugin));
                 watch.start();
             } catch (IOException | LinkageError | RuntimeException absent) {
                 warn("no tracepoints, because the native library cannot be loaded (is liblttng-ust1 there?)", absent);
             }
         }
         return watch != null;
+    }
+
+    /** The host as the event log has it. The plugin's API fails in executors, which have no address of their own. */
+    private static String host(PluginContext plugin) {
+        BlockManagerId blocks = SparkEnv.get().blockManager().blockManagerId();
+        return blocks == null ? plugin.hostname() : blocks.host();
     }
 
     /** Emits what is not told yet. */
