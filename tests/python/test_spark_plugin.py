@@ -6,6 +6,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tomllib
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -40,6 +41,8 @@ SETTINGS = {
     "spark.shuffle.spill.numElementsForceSpillThreshold": "200000",
     "spark.executor.memory": "512m",
 }
+# Pauses of G1 that a JVM of Java 17 does not count as time of collections, and so the event log does not either.
+NOT_COUNTED = {"G1PauseRemark", "G1PauseCleanup"}
 STATUS = {"Success": "succeeded", "ExceptionFailure": "failed", "TaskKilled": "killed"}
 
 pytestmark = pytest.mark.skipif(
@@ -254,8 +257,16 @@ def pauses(run: Run) -> dict[int, list[tuple[int, int]]]:
 
 
 def test_pauses_are_the_time_that_the_log_gives_to_collections(recorded: Run) -> None:
-    """The pauses within each task sum to what the log has as its GC time."""
+    """The pauses within each task sum to what the log has as its GC time, but for those that the JVM does not count."""
+    offset = clock_offset(recorded)
+    not_counted = [
+        (event["vpid"], event["begin_ns"] + offset, event["end_ns"] + offset)
+        for event in recorded.traced("safepoint")
+        if event["operation"] in NOT_COUNTED
+    ]
     by_process = pauses(recorded)
+    for process, begin, end in not_counted:
+        by_process[process] = [pause for pause in by_process[process] if not begin <= pause[0] <= end]
     starts = {event["task_id"]: event for event in recorded.traced("task_start")}
     ends = {event["task_id"]: event for event in recorded.traced("task_end")}
     measured_ms = logged_ms = 0.0
@@ -267,14 +278,12 @@ def test_pauses_are_the_time_that_the_log_gives_to_collections(recorded: Run) ->
             measured_ms += max(min(pause_end, until) - max(pause_begin, begin), 0) / 1e6
     print(f"pauses within tasks {measured_ms:.0f} ms, the log's JVM GC Time {logged_ms:.0f} ms")
     assert logged_ms > 0
-    assert abs(measured_ms - logged_ms) < 0.2 * logged_ms + 20
+    assert abs(measured_ms - logged_ms) < 0.1 * logged_ms + 20
 
 
 def test_every_pause_is_within_a_safepoint(recorded: Run) -> None:
     """Safepoints carry the trace's monotonic clock, so that they can be laid beside its other events."""
-    [offset] = {
-        event.time_ns - cycles for event, cycles in zip(recorded.trace, monotonic(recorded.folder), strict=True)
-    }
+    offset = clock_offset(recorded)
     by_process = pauses(recorded)
     safepoints = defaultdict(list)
     for event in recorded.traced("safepoint"):
@@ -291,10 +300,12 @@ def test_every_pause_is_within_a_safepoint(recorded: Run) -> None:
     assert any(event["operation"] not in {"", "G1CollectForAllocation"} for event in recorded.traced("safepoint"))
 
 
-def monotonic(folder: Path) -> list[int]:
-    """Give the clock's value of every event, without the offset to 1970."""
-    text = lttng.run("babeltrace2", "--clock-cycles", str(folder / "trace"))
-    return [int(line[1 : line.index("]")]) for line in text.splitlines()]
+def clock_offset(run: Run) -> int:
+    """Give what the trace's times have over the clock that its events were stamped with, which is monotonic."""
+    text = lttng.run("babeltrace2", "--clock-cycles", str(run.folder / "trace"))
+    cycles = [int(line[1 : line.index("]")]) for line in text.splitlines()]
+    [offset] = {event.time_ns - clock for event, clock in zip(run.trace, cycles, strict=True)}
+    return offset
 
 
 def test_processes_tie_the_clocks(recorded: Run) -> None:
@@ -315,6 +326,15 @@ def test_collections_are_told_with_cause_and_bytes(recorded: Run) -> None:
     assert all(event["collector"] and event["action"] and event["cause"] for event in told)
     assert all(event["duration_ms"] >= 0 and event["before_bytes"] > 0 for event in told)
     assert all(abs(event.time_ns / 1e6 - event["start_ms"] - event["duration_ms"]) < 500 for event in told)
+
+
+def test_the_jar_has_the_version_of_the_program() -> None:
+    """Maven and Cargo each have it."""
+    version = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["version"]
+    folder = ROOT / "crates" / "emberscope-spark"
+    artifact = f"<artifactId>emberscope-spark</artifactId>\n  <version>{version}</version>"
+    assert artifact in (folder / "pom.xml").read_text()
+    assert f"emberscope-spark-{version}.jar" in (folder / "Makefile").read_text()
 
 
 @pytest.mark.parametrize("version", VERSIONS)

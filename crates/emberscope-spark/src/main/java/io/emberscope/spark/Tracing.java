@@ -15,6 +15,9 @@ final class Tracing {
 
     private static final Logger LOG = LoggerFactory.getLogger(EmberscopePlugin.class);
 
+    /** Of the last application: a JVM may have one after another. */
+    private static volatile SparkConf conf;
+
     private static boolean tried;
     private static boolean warned;
     private static JvmWatch watch;
@@ -23,9 +26,9 @@ final class Tracing {
 
     /** Loads the library if that was not tried yet; true when it is there. */
     static synchronized boolean start(PluginContext plugin) {
+        conf = plugin.conf();
         if (!tried) {
             tried = true;
-            SparkConf conf = plugin.conf();
             try {
                 NativeLibrary.load(conf.get(LIBRARY, System.getProperty(LIBRARY)));
                 Tracepoints.setExecutor(plugin.executorID());
