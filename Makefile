@@ -102,8 +102,8 @@ lab-figures: build ## Write how good rules and models are on the labelled runs t
 	@$(EVALUATE) --split judged >$(FIGURES)/judged.txt
 	@$(CALIBRATE) >$(FIGURES)/calibration.txt
 
-models: build ## Train the models that the program brings on the lab's training runs, and write their card (10 minutes).
-	@$(BIN) train --labels datasets/lab/labels.jsonl --split training --compare --out models
+models: build ## Train the models that the program brings on the lab's training runs, and write their card (MINUTES minutes).
+	@$(BIN) train --labels datasets/lab/labels.jsonl --split training --out models
 	@$(BUILD) --workspace --bins
 
 figures-fresh: build

@@ -32,7 +32,7 @@ fn found_missed_and_false_are_counted_as_the_labels_say() {
     let found = evaluate(&runs, &Config::default(), Severity::Info, &BatchOptions::default()).unwrap();
 
     // One run has no label, and spills, which is a warning at least.
-    assert_eq!((found.runs, found.healthy_runs, found.healthy_runs_without_warning), (4, 1, 0));
+    assert_eq!((found.runs, found.healthy_runs, found.healthy_runs_without_warning), (4, 1, Some(0)));
     let of = |name: &str| {
         let problem = Problem::from_name(name).unwrap();
         found.problems.iter().find(|figures| figures.problem == problem).unwrap()
@@ -42,6 +42,9 @@ fn found_missed_and_false_are_counted_as_the_labels_say() {
     assert_eq!((skew.by_strength[0].labelled, skew.by_strength[0].found), (1, 0), "but it is on the curve");
     assert_eq!((skew.by_strength[2].labelled, skew.by_strength[2].found), (1, 1));
     assert_eq!((skew.recall, skew.subject_share), (Some(1.0), Some(1.0)), "stage 13 is named");
+    // Wilson's 95 % interval of 1 in 1 is 0.20654 to 1, and F1 is 2 j / (1 + j) of it.
+    let (low, high) = skew.f1_interval.unwrap();
+    assert!((low - 0.342_37).abs() < 1e-4 && (high - 1.0).abs() < 1e-9, "{low} to {high}");
     let oom = of("executor-oom");
     assert_eq!((oom.false_negatives, oom.recall, oom.f1), (1, Some(0.0), Some(0.0)));
     let spill = of("memory-spill");

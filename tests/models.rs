@@ -219,6 +219,18 @@ fn damaged_models_are_refused_and_name_the_file() {
         value.as_array_mut().unwrap().push(copy);
     });
     assert!(twice.contains("two models"), "{twice}");
+    let surer = damaged(&models, "trees.json", |value| {
+        value[0]["alone"] = serde_json::json!({"score": 0.5, "runs": 2, "right": 3});
+    });
+    assert!(surer.contains("more often than it spoke"), "{surer}");
+    let usual = TrainOptions { false_alarm_rate: 0.2, ..trees() };
+    let usual = train(&observed(), &usual, |_, _, _| {}).unwrap();
+    let blind = damaged(&usual, "anomalies.json", |value| {
+        value[0]["inputs"] = serde_json::json!([]);
+        value[0]["forest"]["features"] = 0.into();
+        value[0]["forest"]["trees"] = serde_json::json!([{"nodes": [{"rows": 2}]}]);
+    });
+    assert!(blind.contains("0 features"), "{blind}");
     let newer = damaged(&models, "manifest.json", |value| value["format"] = 99.into());
     assert!(newer.contains("99"), "{newer}");
     damaged(&models, "manifest.json", |value| value["format"] = 0.into());
@@ -235,6 +247,45 @@ fn labelled_runs_without_a_log_are_all_named_with_their_lines() {
         let said = refused.lines().find(|line| line.contains(&format!("labels.jsonl:{number}: "))).unwrap();
         assert!(said.contains(log), "{refused}");
     }
+}
+
+#[test]
+fn labels_of_nothing_that_is_in_their_run_refuse_the_training_and_are_all_named() {
+    let mut runs = observed();
+    let skewed = |run: &&mut ObservedRun| run.label.problems.contains_key(&Problem::DataSkew);
+    let wrong: Vec<(String, String)> = runs
+        .iter_mut()
+        .filter(skewed)
+        .take(2)
+        .map(|run| {
+            run.label.problems.get_mut(&Problem::DataSkew).unwrap().subjects[0].stage_id = Some(99_999);
+            (run.label.said_at.clone(), run.label.run.clone())
+        })
+        .collect();
+    let healthy = runs.iter_mut().find(|run| run.label.healthy()).unwrap();
+    healthy.label.family.clear();
+    let homeless = healthy.label.said_at.clone();
+    let refused = train(&runs, &trees(), |_, _, _| {}).unwrap_err().to_string();
+    assert_eq!(refused.lines().count(), 3, "{refused}");
+    for (at, run) in wrong {
+        assert!(
+            refused
+                .lines()
+                .any(|line| line.starts_with(&format!("{at}: ")) && line.contains(&run) && line.contains("99999"))
+        );
+    }
+    assert!(
+        refused.lines().any(|line| line.starts_with(&format!("{homeless}: ")) && line.contains("no family")),
+        "{refused}"
+    );
+}
+
+#[test]
+fn too_few_healthy_runs_for_the_rate_are_said_and_no_forest_is_made() {
+    let options = TrainOptions { false_alarm_rate: 0.001, ..trees() };
+    let models = train(&observed(), &options, |_, _, _| {}).unwrap();
+    assert!(models.anomalies.is_empty());
+    assert!(models.manifest.without_model["unknown-anomaly"].contains("0.001"));
 }
 
 #[test]
@@ -255,8 +306,11 @@ fn a_family_cannot_be_judged_by_what_only_it_has() {
     // Forests of what is usual can be trained, so that there is something to be judged.
     let options = TrainOptions { false_alarm_rate: 0.2, ..TrainOptions::default() };
     let models = train(&runs, &options, |_, _, _| {}).unwrap();
-    let validated = &models.manifest.compared["data-skew"]["tree"];
-    assert!(validated.average_precision < 0.7, "{validated:?}");
+    let compared = &models.manifest.compared["data-skew"];
+    assert_eq!(compared.len(), Learner::ALL.len());
+    for (learner, validated) in compared {
+        assert!(validated.average_precision < 0.7, "{learner}: {validated:?}");
+    }
 }
 
 #[test]

@@ -204,12 +204,16 @@ pub(crate) struct Train {
     /// What learns the models of the problems; the card compares all of them
     #[arg(long, value_enum, default_value_t = Learner::Best)]
     pub(crate) learner: Learner,
-    /// Judge all learners, for the card, which takes many times as long
+    /// Judge only the learners that may be used, which takes a part of the time; the card has no figures of the others
     #[arg(long)]
-    pub(crate) compare: bool,
-    /// Write each model as ONNX too, into the folder `onnx` beside them
+    pub(crate) quick: bool,
+    /// Write each model as ONNX too, into the folder `onnx` beside them. A missing value of the isolation forest goes one way there, and both
+    /// ways here: its scores are equal where nothing is missing
     #[arg(long)]
     pub(crate) onnx: bool,
+    /// Write each decision tree as a graph for Graphviz too, into the folder `dot` beside them
+    #[arg(long)]
+    pub(crate) dot: bool,
     /// Seed of all that is drawn
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
@@ -255,6 +259,7 @@ impl Learner {
 #[command(after_help = "Examples:
   emberscope evaluate --labels datasets/lab/labels.jsonl --split judged
   emberscope evaluate --labels labels.jsonl --at warning --format json
+  emberscope evaluate --labels labels.jsonl --features tables/ --models my-models/
 
 Labels are one JSON object a line: {\"run\", \"log\" (relative to the file), \"family\", \"split\", \"problems\": [{\"problem\",
 \"strength\": 1 to 4, \"subjects\"}], \"did_not_take\": [problem]}. Strength 1 is on the curve and counts neither way.")]
@@ -269,6 +274,9 @@ pub(crate) struct Evaluate {
     pub(crate) out: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) models: ModelArgs,
+    /// Judge models alone, by feature tables (Parquet) that `emberscope extract` wrote, instead of logs
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["no_models", "at", "config"])]
+    pub(crate) features: Option<PathBuf>,
 }
 
 /// Shows what every value of a rule's thresholds would find on labelled runs: the curves that thresholds are set from

@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+#[cfg(feature = "tables")]
+use emberscope::evaluate::evaluate_models;
 use emberscope::evaluate::{LabelledRun, calibrate as curves, evaluate as figures, read_labels};
 use emberscope::{BatchOptions, Config, Severity};
 
@@ -14,7 +16,15 @@ use crate::{CLEAN, FAILED};
 pub(crate) fn evaluate(args: &args::Evaluate, out: &mut dyn Write, environment: &Environment) -> anyhow::Result<u8> {
     let mut asked = Asked::of(&args.labelled, environment)?;
     asked.config.models = chosen(&args.models)?;
-    let evaluation = figures(&asked.runs, &asked.config, asked.at, &asked.options)?;
+    let evaluation = match (&args.features, asked.config.models.models()) {
+        #[cfg(feature = "tables")]
+        (Some(directory), Some(models)) => {
+            evaluate_models(&emberscope::models::observe_tables(directory, &asked.runs)?, models)?
+        }
+        #[cfg(not(feature = "tables"))]
+        (Some(_), Some(_)) => anyhow::bail!("--features: this emberscope was built without feature tables"),
+        _ => figures(&asked.runs, &asked.config, asked.at, &asked.options)?,
+    };
     let text = match args.format {
         EvaluationFormat::Json => serde_json::to_string_pretty(&evaluation)? + "\n",
         EvaluationFormat::Text => emberscope_report::evaluation(&evaluation, environment.columns()),

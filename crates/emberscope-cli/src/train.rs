@@ -4,9 +4,9 @@ use std::io::Write;
 use std::num::NonZeroUsize;
 
 use anyhow::Context;
-use emberscope::BatchOptions;
 use emberscope::evaluate::{LabelledRun, read_labels};
 use emberscope::models::{ObservedRun, TrainOptions, observe, train as fit};
+use emberscope::{BatchOptions, Problem};
 
 use crate::args;
 use crate::environment::Environment;
@@ -36,7 +36,7 @@ pub(crate) fn train(
 
     let options = TrainOptions {
         learner: args.learner.one(),
-        compare: args.compare,
+        compare: !args.quick,
         seed: args.seed,
         false_alarm_rate: args.false_alarms,
     };
@@ -58,15 +58,27 @@ pub(crate) fn train(
             output::write_file(&bytes, &path).with_context(|| path.display().to_string())?;
         }
     }
+    if args.dot {
+        let folder = args.out.join("dot");
+        std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        for (name, text) in models.dot() {
+            output::write(&text, Some(&folder.join(name)), out)?;
+        }
+    }
     for (problem, why) in &models.manifest.without_model {
         writeln!(err, "emberscope: no model for {problem}: {why}")?;
     }
     let kept: Vec<f64> = models.problems.iter().map(|model| model.validated.f1).collect();
-    let mean = kept.iter().sum::<f64>() / kept.len().max(1) as f64;
+    let mean = if kept.is_empty() {
+        String::new()
+    } else {
+        format!(" (mean F1 {:.3} on families that they did not see)", kept.iter().sum::<f64>() / kept.len() as f64)
+    };
+    let named = models.manifest.without_model.keys().filter(|name| *name != Problem::UnknownAnomaly.name()).count();
     let summary = format!(
-        "{} models of {} problems, from {} runs of {} families; mean F1 of the models on families that they did not see {mean:.3}: {}\n",
+        "{} models kept of {} problems{mean}, from {} runs of {} families: {}\n",
         kept.len(),
-        kept.len() + models.manifest.without_model.len(),
+        kept.len() + named,
         models.manifest.runs,
         models.manifest.families.len(),
         args.out.join("card.md").display(),

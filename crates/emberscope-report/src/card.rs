@@ -22,7 +22,8 @@ pub fn card(models: &Models) -> String {
     page.push_str(
         "## What they are worth\n\nEach figure is of families that the model did not see: families are divided into parts, a model learns from all \
          parts but one, with its depth and its threshold chosen by cross-validation among those, and is judged on the one left \
-         out. A run is called by its highest score. AP is the area under precision over recall.\n\n",
+         out. A run is called by its highest score. AP is the area under precision over recall. Which learner is used, and whether a model is kept at \
+         all, was chosen by these very figures: those of the models that are kept are a little too good.\n\n",
     );
     comparison(&mut page, models);
     added(&mut page, models);
@@ -41,7 +42,7 @@ pub fn card(models: &Models) -> String {
         let _ = writeln!(
             page,
             "An isolation forest of {} trees over {} numbers of the run, each as its distance from the median of healthy runs to their 2nd or \
-             98th percentile; grown on {} runs, {} of them healthy. Its threshold is set so that {:.0} % of healthy runs of other \
+             98th percentile; grown on {} runs, {} of them healthy. Its threshold is set so that about {:.0} % of healthy runs of other \
              workloads are above it.",
             model.forest.trees(),
             model.inputs.len(),
@@ -66,7 +67,7 @@ fn flagged(page: &mut String, unusual: &Unusual) {
     let severe = unusual.severe();
     let _ = write!(
         page,
-        "\nFlagged by forests that saw neither the run's workload family nor any run with its problem: {} of {} healthy runs, {} of {} with one \
+        "\nFlagged by forests and thresholds that saw neither the run's workload family nor any run with its problem: {} of {} healthy runs, {} of {} with one \
          problem of strength 4. By problem and strength:\n\n| problem | 1 | 2 | 3 | 4 |\n|---|---|---|---|---|\n",
         unusual.healthy.flagged, unusual.healthy.runs, severe.flagged, severe.runs,
     );
@@ -108,8 +109,12 @@ fn comparison(page: &mut String, models: &Models) {
     for learner in Learner::ALL {
         let of: Vec<_> =
             models.manifest.compared.values().filter_map(|compared| compared.get(learner.name())).collect();
+        if of.is_empty() {
+            page.push_str(" - | - |");
+            continue;
+        }
         let mean = |value: &dyn Fn(&emberscope::models::Validated) -> f64| {
-            of.iter().map(|validated| value(validated)).sum::<f64>() / of.len().max(1) as f64
+            of.iter().map(|validated| value(validated)).sum::<f64>() / of.len() as f64
         };
         let _ = write!(page, " {:.3} | {:.3} |", mean(&|v| v.f1), mean(&|v| v.average_precision));
     }

@@ -7,23 +7,25 @@ use crate::wrap::wrap;
 
 /// The figures as a table, then every miss and every false alarm.
 pub fn evaluation(evaluation: &Evaluation, width: usize) -> String {
-    let mut out = format!(
-        "{} runs, {} of them healthy; {} healthy ones have no finding of severity warning or above ({})\n",
-        evaluation.runs,
-        evaluation.healthy_runs,
-        evaluation.healthy_runs_without_warning,
-        share(ratio(evaluation.healthy_runs_without_warning, evaluation.healthy_runs)),
-    );
-    out += &format!(
-        "Counted: findings of severity {} and above, labels of strength 2 to 4. Macro-averaged F1: {}\n\n",
-        evaluation.at.name(),
-        evaluation.macro_f1.map_or_else(|| "-".to_owned(), |f1| format!("{f1:.3}")),
-    );
+    let mut out = format!("{} runs, {} of them healthy", evaluation.runs, evaluation.healthy_runs);
+    let counted = if let Some(quiet) = evaluation.healthy_runs_without_warning {
+        let of_all = share(ratio(quiet, evaluation.healthy_runs));
+        out += &format!("; {quiet} healthy ones have no finding of severity warning or above ({of_all})");
+        format!("findings of severity {} and above", evaluation.at.name())
+    } else {
+        "what models call, as rules do not look at tables".to_owned()
+    };
+    let macro_f1 = number(evaluation.macro_f1, 3);
+    out += &format!("\nCounted: {counted}; labels of strength 2 to 4. Macro-averaged F1: {macro_f1}\n\n");
     out += &detectors(evaluation);
-    out += &heading();
+    out += &format!("{} {:>12} {:>6}\n", heading().trim_end(), "95 %", "PR-AUC");
     for figures in &evaluation.problems {
-        out += &row(figures.problem.name(), figures);
+        let interval =
+            figures.f1_interval.map_or_else(|| "-".to_owned(), |(low, high)| format!("{low:.2} to {high:.2}"));
+        let area = number(figures.average_precision, 2);
+        out += &format!("{} {interval:>12} {area:>6}\n", row(figures.problem.name(), figures).trim_end());
     }
+    out += &added(evaluation);
     out += &confidence(evaluation);
     let mut list = |heading: &str, lines: Vec<String>| {
         if lines.is_empty() {
@@ -77,13 +79,13 @@ pub fn evaluation(evaluation: &Evaluation, width: usize) -> String {
 fn detectors(evaluation: &Evaluation) -> String {
     let Some(trained_on) = evaluation.trained_on_runs else { return String::new() };
     let mut out = format!(
-        "{:<12} {:>9} {:>15} {:>22} {:>25}\n",
+        "{:<16} {:>9} {:>15} {:>22} {:>25}\n",
         "findings of", "macro F1", "95 % interval", "healthy, no warning", "findings in a healthy run"
     );
     for figures in &evaluation.detectors {
         let interval = figures.macro_f1_interval.map(|(low, high)| format!("{low:.3} to {high:.3}"));
         out += &format!(
-            "{:<12} {:>9} {:>15} {:>22} {:>25}\n",
+            "{:<16} {:>9} {:>15} {:>22} {:>25}\n",
             figures.detectors.name(),
             number(figures.macro_f1, 3),
             interval.unwrap_or_else(|| "-".to_owned()),
@@ -91,16 +93,21 @@ fn detectors(evaluation: &Evaluation) -> String {
             number(figures.false_alarms_per_healthy_run, 2),
         );
     }
-    let seen = &evaluation.anomalies;
-    out += &format!(
-        "The forest of what is usual flags {} of {} healthy runs and {} of {} with a severe problem\n{}\n",
-        seen.healthy_runs_flagged,
-        seen.healthy_runs,
-        seen.severe_runs_flagged,
-        seen.severe_runs,
-        no_test(trained_on, evaluation.runs),
-    );
+    out += &format!("{}\n{}\n", flagged(evaluation), no_test(trained_on, evaluation.runs));
     out
+}
+
+/// What the isolation forest flags, in a sentence; empty where none looked.
+pub(crate) fn flagged(evaluation: &Evaluation) -> String {
+    let Some(seen) = &evaluation.anomalies else { return String::new() };
+    let mut said = format!(
+        "The isolation forest flags {} of {} healthy runs and {} of {} with a severe problem",
+        seen.healthy_runs_flagged, seen.healthy_runs, seen.severe_runs_flagged, seen.severe_runs,
+    );
+    if seen.not_looked_at > 0 {
+        said += &format!("; {} are unlike all of its training and were not looked at", seen.not_looked_at);
+    }
+    said
 }
 
 /// What models find in runs like those they learned from says nothing; empty where there are none.
@@ -111,6 +118,25 @@ pub(crate) fn no_test(trained_on: u64, runs: u64) -> String {
     format!(
         "The models were trained on the workload families of {trained_on} of these {runs} runs: what they find there is no test of them\n"
     )
+}
+
+/// What models would add to the rules by the probability from which they speak; nothing where either did not look.
+fn added(evaluation: &Evaluation) -> String {
+    if evaluation.added.is_empty() {
+        return String::new();
+    }
+    let mut out = format!(
+        "\nIf models spoke besides the rules from a probability on\n  {:>11} {:>13} {:>13} {:>9}\n",
+        "probability", "found besides", "false alarms", "macro F1"
+    );
+    for rows in evaluation.added.chunk_by(|a, b| (a.found, a.false_alarms) == (b.found, b.false_alarms)) {
+        // The lowest probability of those that find the same.
+        if let Some(at) = rows.last() {
+            let macro_f1 = number(at.macro_f1, 3);
+            out += &format!("  {:>11.2} {:>13} {:>13} {macro_f1:>9}\n", at.probability, at.found, at.false_alarms);
+        }
+    }
+    out
 }
 
 /// How often findings are right that say how sure they are.
@@ -213,7 +239,7 @@ fn share(share: Option<f64>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use emberscope::evaluate::RuleCurve;
+    use emberscope::evaluate::{Added, Anomalies, Confidence, Confused, DetectorFigures, Detectors, Miss, RuleCurve};
     use emberscope::{Problem, Severity, Unit};
 
     use super::*;
@@ -230,9 +256,82 @@ mod tests {
             precision_interval: None,
             recall_interval: None,
             f1: Some(0.5),
+            f1_interval: None,
             average_precision: None,
             curve: Vec::new(),
             subject_share: None,
+        }
+    }
+
+    fn judged() -> Evaluation {
+        let detectors = |detectors, macro_f1, quiet| DetectorFigures {
+            detectors,
+            macro_f1: Some(macro_f1),
+            macro_f1_interval: Some((macro_f1 - 0.1, macro_f1 + 0.05)),
+            healthy_runs_without_warning: quiet,
+            false_alarms_per_healthy_run: Some(0.25),
+            f1: std::iter::once(("data-skew", macro_f1)).collect(),
+        };
+        let added = |probability, found, false_alarms, macro_f1| Added { probability, found, false_alarms, macro_f1 };
+        Evaluation {
+            runs: 8,
+            healthy_runs: 4,
+            healthy_runs_without_warning: Some(3),
+            at: Severity::Info,
+            macro_f1: Some(0.857),
+            problems: vec![ProblemFigures {
+                f1_interval: Some((0.5, 0.95)),
+                average_precision: Some(0.75),
+                curve: vec![(0.5, 1.0), (0.75, 0.75)],
+                ..figures(3)
+            }],
+            detectors: vec![
+                detectors(Detectors::Rules, 0.8, Some(3)),
+                detectors(Detectors::Models, 0.7, None),
+                detectors(Detectors::Together, 0.857, Some(3)),
+            ],
+            confusion: vec![Confused { labelled: "data-skew", found: "straggler-task", runs: 1 }],
+            added: vec![added(1.0, 0, 0, Some(0.8)), added(0.95, 0, 0, Some(0.8)), added(0.9, 1, 0, Some(0.857))],
+            reliability: vec![Confidence { findings: 4, confidence: 0.9, right: 0.75 }],
+            brier: Some(0.1),
+            anomalies: Some(Anomalies {
+                healthy_runs: 4,
+                healthy_runs_flagged: 1,
+                severe_runs: 2,
+                severe_runs_flagged: 2,
+                not_looked_at: 1,
+            }),
+            trained_on_runs: Some(2),
+            misses: vec![Miss {
+                problem: "data-skew",
+                run: "<b>-2".to_owned(),
+                strength: 2,
+                instead: vec!["straggler-task"],
+                why: Some("Its tasks are few.".to_owned()),
+            }],
+            false_alarms: Vec::new(),
+            unreadable: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn an_evaluation_reads_well_as_text() {
+        insta::assert_snapshot!(evaluation(&judged(), 120));
+    }
+
+    #[test]
+    fn an_evaluation_reads_well_as_a_page() {
+        insta::assert_snapshot!(crate::evaluation_html(&judged()));
+    }
+
+    #[test]
+    fn what_no_rule_looked_at_has_no_severities_and_no_bar() {
+        let alone = Evaluation { healthy_runs_without_warning: None, added: Vec::new(), ..judged() };
+        let (text, page) = (evaluation(&alone, 120), crate::evaluation_html(&alone));
+        for said in [&text, &page] {
+            assert!(said.contains("what models call, as rules do not look at tables"), "{said}");
+            assert!(!said.contains("no finding of severity warning"), "{said}");
+            assert!(!said.contains("If models spoke"), "{said}");
         }
     }
 

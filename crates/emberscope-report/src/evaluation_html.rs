@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-use emberscope::evaluate::{Confidence, Evaluation, ProblemFigures};
+use emberscope::evaluate::{Confidence, Detectors, Evaluation, ProblemFigures};
 
 use crate::escape::html;
-use crate::evaluation::no_test;
+use crate::evaluation::{flagged, no_test};
 
 /// Width and height of a curve in px.
 const SIDE: f64 = 150.0;
@@ -28,12 +28,16 @@ pub fn evaluation_html(evaluation: &Evaluation) -> String {
     );
     let _ = writeln!(
         page,
-        "<p>{} labelled runs, {} of them healthy; {} healthy ones have no finding of severity warning or above. Counted: findings of severity {} \
-         and above, labels of strength 2 to 4. Macro-averaged F1: <strong>{}</strong>.</p>",
+        "<p>{} labelled runs, {} of them healthy{}; labels of strength 2 to 4. Macro-averaged F1: <strong>{}</strong>.</p>",
         evaluation.runs,
         evaluation.healthy_runs,
-        evaluation.healthy_runs_without_warning,
-        evaluation.at.name(),
+        evaluation.healthy_runs_without_warning.map_or_else(
+            || ". Counted: what models call, as rules do not look at tables".to_owned(),
+            |quiet| format!(
+                "; {quiet} healthy ones have no finding of severity warning or above. Counted: findings of severity {} and above",
+                evaluation.at.name()
+            )
+        ),
         number(evaluation.macro_f1),
     );
     detectors(&mut page, evaluation);
@@ -45,6 +49,7 @@ pub fn evaluation_html(evaluation: &Evaluation) -> String {
         curve(&mut page, figures);
     }
     page.push_str("</div>\n");
+    added(&mut page, evaluation);
     reliability(&mut page, &evaluation.reliability);
     confusion(&mut page, evaluation);
     lists(&mut page, evaluation);
@@ -79,16 +84,7 @@ fn detectors(page: &mut String, evaluation: &Evaluation) {
     }
     page.push_str("</table>\n");
     let Some(trained_on) = evaluation.trained_on_runs else { return };
-    let seen = &evaluation.anomalies;
-    let _ = writeln!(
-        page,
-        "<p>The forest of what is usual flags {} of {} healthy runs and {} of {} with a severe problem. {}</p>",
-        seen.healthy_runs_flagged,
-        seen.healthy_runs,
-        seen.severe_runs_flagged,
-        seen.severe_runs,
-        no_test(trained_on, evaluation.runs),
-    );
+    let _ = writeln!(page, "<p>{}. {}</p>", flagged(evaluation), no_test(trained_on, evaluation.runs));
 }
 
 fn problems(page: &mut String, all: &[ProblemFigures]) {
@@ -96,7 +92,7 @@ fn problems(page: &mut String, all: &[ProblemFigures]) {
         "<h2>Problems</h2>\n<table><caption>Found of those labelled, by strength; then over strengths 2 to 4</caption>\n<tr><th \
          scope=\"col\">problem</th><th scope=\"col\">1</th><th scope=\"col\">2</th><th scope=\"col\">3</th><th scope=\"col\">4</th><th \
          scope=\"col\">false alarms</th><th scope=\"col\">precision</th><th scope=\"col\">95 % interval</th><th scope=\"col\">recall</th><th \
-         scope=\"col\">95 % interval</th><th scope=\"col\">F1</th><th \
+         scope=\"col\">95 % interval</th><th scope=\"col\">F1</th><th scope=\"col\">95 % interval</th><th \
          scope=\"col\">PR-AUC</th></tr>\n",
     );
     for figures in all {
@@ -106,13 +102,14 @@ fn problems(page: &mut String, all: &[ProblemFigures]) {
         }
         let _ = writeln!(
             page,
-            "<td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            "<td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
             figures.false_positives,
             number(figures.precision),
             interval(figures.precision_interval),
             number(figures.recall),
             interval(figures.recall_interval),
             number(figures.f1),
+            interval(figures.f1_interval),
             number(figures.average_precision),
         );
     }
@@ -148,6 +145,46 @@ fn curve(page: &mut String, figures: &ProblemFigures) {
     let words = format!("{name}: precision over recall, area {}", number(figures.average_precision));
     let line = format!("<polyline class=\"curve\" points=\"{}\"/>", points.join(" "));
     frame(page, &words, &line, &format!("{name} ({})", number(figures.average_precision)));
+}
+
+/// What models would add to the rules by the probability from which they speak.
+fn added(page: &mut String, evaluation: &Evaluation) {
+    let rules = evaluation.detectors.iter().find(|figures| figures.detectors == Detectors::Rules);
+    let Some(rules) = rules.and_then(|figures| figures.macro_f1) else { return };
+    let known: Vec<(f64, f64)> =
+        evaluation.added.iter().filter_map(|added| Some((added.probability, added.macro_f1?))).collect();
+    if known.is_empty() {
+        return;
+    }
+    let values = || known.iter().map(|(_, f1)| *f1).chain([rules]);
+    let low = (values().fold(1.0, f64::min) * 20.0).floor() / 20.0;
+    let high = (values().fold(0.0, f64::max) * 20.0).ceil() / 20.0;
+    let up = |f1: f64| (f1 - low) / (high - low).max(0.05);
+    let points: Vec<String> = known.iter().map(|&(probability, f1)| at(probability, up(f1))).collect();
+    let inside = format!(
+        "<polyline class=\"even\" points=\"{} {}\"/><polyline class=\"curve\" points=\"{}\"/>",
+        at(0.0, up(rules)),
+        at(1.0, up(rules)),
+        points.join(" ")
+    );
+    page.push_str("<h2>If models spoke besides the rules from a probability on</h2>\n<div class=\"curves\">\n");
+    let caption = format!("macro F1 ({low:.2} to {high:.2}) over the probability; dashed: rules alone ({rules:.3})");
+    frame(page, &caption, &inside, &caption);
+    page.push_str(
+        "</div>\n<table><tr><th scope=\"col\">probability</th><th scope=\"col\">found besides</th><th \
+         scope=\"col\">false alarms</th><th scope=\"col\">macro F1</th></tr>\n",
+    );
+    for added in &evaluation.added {
+        let _ = writeln!(
+            page,
+            "<tr><td>{:.2}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            added.probability,
+            added.found,
+            added.false_alarms,
+            number(added.macro_f1),
+        );
+    }
+    page.push_str("</table>\n");
 }
 
 fn reliability(page: &mut String, groups: &[Confidence]) {

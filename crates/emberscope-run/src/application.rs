@@ -56,9 +56,14 @@ impl Application {
 
     /// Major and minor version of Spark; `None` when the version is not known.
     pub fn spark_major_minor(&self) -> Option<(u32, u32)> {
-        let mut numbers = self.spark_version.as_deref()?.split(|c: char| !c.is_ascii_digit());
-        Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+        major_minor(self.spark_version.as_deref()?)
     }
+}
+
+/// Major and minor number of a version as Spark writes it (`3.5.9`, `4.0.0-preview2`).
+pub fn major_minor(version: &str) -> Option<(u32, u32)> {
+    let mut numbers = version.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
 /// What `SparkListenerEnvironmentUpdate` says.

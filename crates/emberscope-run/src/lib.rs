@@ -24,7 +24,7 @@ mod task_column;
 mod task_store;
 mod units;
 
-pub use application::{Application, Environment, ResourceProfile, ResourceRequest};
+pub use application::{Application, Environment, ResourceProfile, ResourceRequest, major_minor};
 pub use block::{BlockUpdateCounts, RddStorage};
 pub use configuration::{ConfigError, Configuration, parse_bytes, parse_time};
 pub use executor::{Exclusion, Executor, ExecutorMetrics};

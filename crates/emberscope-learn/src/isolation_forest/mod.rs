@@ -159,8 +159,11 @@ impl TryFrom<Written> for IsolationForest {
 
     fn try_from(written: Written) -> Result<Self, String> {
         let Written { features, samples, trees, threshold, false_alarm_rate } = written;
-        if samples < 2 || trees.is_empty() {
-            return Err(format!("an isolation forest has {} trees of {samples} rows", trees.len()));
+        if samples < 2 || trees.is_empty() || features == 0 {
+            return Err(format!(
+                "an isolation forest has {} trees of {samples} rows and {features} features",
+                trees.len()
+            ));
         }
         if let Some(wrong) = threshold.iter().chain(&false_alarm_rate).find(|share| !(0.0..=1.0).contains(*share)) {
             return Err(format!("an isolation forest has a threshold or rate of {wrong}"));

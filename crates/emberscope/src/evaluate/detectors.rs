@@ -23,19 +23,22 @@ pub enum Detectors {
     Rules,
     /// What trained trees and forests of trees call, told in a diagnosis or not.
     Models,
+    /// What the isolation forest flags, told in a diagnosis or not. It names no problem.
+    IsolationForest,
     /// What any of them finds.
     Together,
 }
 
 impl Detectors {
     /// Each of them.
-    pub const ALL: [Self; 3] = [Self::Rules, Self::Models, Self::Together];
+    pub const ALL: [Self; 4] = [Self::Rules, Self::Models, Self::IsolationForest, Self::Together];
 
     /// The word in reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Rules => "rules",
             Self::Models => "models",
+            Self::IsolationForest => "isolation forest",
             Self::Together => "together",
         }
     }
@@ -58,9 +61,9 @@ pub struct DetectorFigures {
     /// Between which values it lies with 95 % over such sets of runs (bootstrap over workload families, whose runs are alike); null when there
     /// is none.
     pub macro_f1_interval: Option<(f64, f64)>,
-    /// Healthy runs without a finding of severity warning or above; null for models, whose calls have no severity.
+    /// Healthy runs without a finding of severity warning or above; null for models and forest, whose calls have no severity.
     pub healthy_runs_without_warning: Option<u64>,
-    /// Findings that count in healthy runs, for each of these runs; null without healthy runs.
+    /// Findings in healthy runs, for each of these runs, anomalies among them; null without healthy runs.
     pub false_alarms_per_healthy_run: Option<f64>,
     /// F1 of each problem that has a labelled run.
     pub f1: BTreeMap<&'static str, f64>,
@@ -99,6 +102,8 @@ pub struct Anomalies {
     pub severe_runs: u64,
     /// Those of them that are flagged.
     pub severe_runs_flagged: u64,
+    /// Runs in which the forest did not look, as they are unlike all of the training; they are none of the above.
+    pub not_looked_at: u64,
 }
 
 /// What was told of a labelled run.
@@ -106,25 +111,43 @@ pub struct Anomalies {
 pub(super) struct ToldRun {
     pub(super) label: LabelledRun,
     findings: Vec<Finding>,
-    said: Said,
+    pub(super) said: Said,
+    /// What no rule looked at: whatever a model calls is a finding.
+    models_only: bool,
 }
 
 impl ToldRun {
     pub(super) fn of(label: &LabelledRun, diagnosis: &Diagnosis, at: Severity) -> Self {
         let findings = diagnosis.findings.iter().filter(|finding| finding.severity >= at).cloned().collect();
-        Self { label: label.clone(), findings, said: diagnosis.said.clone().unwrap_or_default() }
+        Self { label: label.clone(), findings, said: diagnosis.said.clone().unwrap_or_default(), models_only: false }
+    }
+
+    /// A run that only models looked at.
+    pub(super) fn by_models(label: &LabelledRun, said: Said) -> Self {
+        Self { label: label.clone(), findings: said.calls.clone(), said, models_only: true }
     }
 
     /// The findings of some detectors.
-    fn by(&self, detectors: Detectors) -> Vec<&Finding> {
+    pub(super) fn by(&self, detectors: Detectors) -> Vec<&Finding> {
         match detectors {
             Detectors::Models => self.said.calls.iter().collect(),
+            Detectors::IsolationForest => Vec::new(),
             _ => self.findings.iter().filter(|finding| detectors.found(finding)).collect(),
         }
     }
 
+    /// Whether the isolation forest is one of some detectors and says that the run stands out.
+    fn anomalies(&self, detectors: Detectors) -> usize {
+        let told = || self.findings.iter().filter(|finding| finding.problem == Problem::UnknownAnomaly).count();
+        match detectors {
+            Detectors::IsolationForest => usize::from(self.said.stands_out),
+            Detectors::Together => told(),
+            Detectors::Rules | Detectors::Models => 0,
+        }
+    }
+
     /// The problems that are labelled or found.
-    fn problems(&self, findings: &[&Finding]) -> BTreeSet<Problem> {
+    pub(super) fn problems(&self, findings: &[&Finding]) -> BTreeSet<Problem> {
         findings.iter().map(|finding| finding.problem).chain(self.label.problems.keys().copied()).collect()
     }
 }
@@ -141,18 +164,23 @@ fn f1(runs: &[&ToldRun], detectors: Detectors) -> BTreeMap<&'static str, f64> {
     tallies.iter().filter_map(|(&problem, tally)| Some((problem.name(), figures(problem, tally).f1?))).collect()
 }
 
-fn mean(values: &BTreeMap<&'static str, f64>) -> Option<f64> {
+pub(super) fn mean(values: &BTreeMap<&'static str, f64>) -> Option<f64> {
     (!values.is_empty()).then(|| values.values().sum::<f64>() / values.len() as f64)
 }
 
-/// The figures of each kind of detectors.
-pub(super) fn compared(runs: &[ToldRun]) -> Vec<DetectorFigures> {
-    let all: Vec<&ToldRun> = runs.iter().collect();
+/// The runs of each workload family.
+fn families(runs: &[ToldRun]) -> Vec<Vec<&ToldRun>> {
     let mut by_family: BTreeMap<&str, Vec<&ToldRun>> = BTreeMap::new();
     for run in runs {
         by_family.entry(run.label.family.as_str()).or_default().push(run);
     }
-    let families: Vec<Vec<&ToldRun>> = by_family.into_values().collect();
+    by_family.into_values().collect()
+}
+
+/// The figures of each kind of detectors.
+pub(super) fn compared(runs: &[ToldRun], looked: impl Fn(Detectors) -> bool) -> Vec<DetectorFigures> {
+    let all: Vec<&ToldRun> = runs.iter().collect();
+    let families = families(runs);
     let healthy: Vec<&ToldRun> = runs.iter().filter(|run| run.label.healthy()).collect();
     let of = |detectors| {
         let f1_now = f1(&all, detectors);
@@ -161,18 +189,19 @@ pub(super) fn compared(runs: &[ToldRun]) -> Vec<DetectorFigures> {
             mean(&f1(&drawn.copied().collect::<Vec<_>>(), detectors))
         };
         let quiet = |run: &&&ToldRun| !run.by(detectors).iter().any(|finding| finding.severity >= Severity::Warning);
-        let alarms: usize = healthy.iter().map(|run| run.by(detectors).len()).sum();
+        let names_problems = detectors != Detectors::IsolationForest;
+        let alarms: usize = healthy.iter().map(|run| run.by(detectors).len() + run.anomalies(detectors)).sum();
         DetectorFigures {
             detectors,
-            macro_f1: mean(&f1_now),
-            macro_f1_interval: bootstrap(families.len(), RESAMPLINGS, 0, resampled),
-            healthy_runs_without_warning: (detectors != Detectors::Models)
+            macro_f1: mean(&f1_now).filter(|_| names_problems),
+            macro_f1_interval: bootstrap(families.len(), RESAMPLINGS, 0, resampled).filter(|_| names_problems),
+            healthy_runs_without_warning: matches!(detectors, Detectors::Rules | Detectors::Together)
                 .then(|| healthy.iter().filter(quiet).count() as u64),
             false_alarms_per_healthy_run: (!healthy.is_empty()).then(|| alarms as f64 / healthy.len() as f64),
-            f1: f1_now,
+            f1: if names_problems { f1_now } else { BTreeMap::new() },
         }
     };
-    Detectors::ALL.into_iter().map(of).collect()
+    Detectors::ALL.into_iter().filter(|&detectors| looked(detectors)).map(of).collect()
 }
 
 /// The area under precision over recall of a problem by the confidence of what names it, and the curve; nothing where no run has it.
@@ -187,6 +216,9 @@ pub(super) fn ranked(problem: Problem, runs: &[ToldRun]) -> (Option<f64>, Vec<(f
         let names = |finding: &&Finding| {
             finding.problem == problem || has && super::problems(finding).any(|named| named == problem)
         };
+        if run.models_only {
+            return run.said.probabilities.get(&problem).copied().unwrap_or(0.0);
+        }
         let naming = run.findings.iter().filter(names);
         naming.map(|finding| finding.confidence).fold(0.0, f64::max)
     };
@@ -249,6 +281,10 @@ pub(super) fn anomalies(runs: &[ToldRun]) -> Anomalies {
     let mut seen = Anomalies::default();
     for run in runs {
         let flagged = run.said.stands_out;
+        if run.said.silent.is_some() {
+            seen.not_looked_at += 1;
+            continue;
+        }
         if run.label.healthy() {
             seen.healthy_runs += 1;
             seen.healthy_runs_flagged += u64::from(flagged);

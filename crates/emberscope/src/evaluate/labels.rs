@@ -48,13 +48,41 @@ pub struct Label {
 
 /// What a label points at.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct LabelSubject {
+    /// The kind, as `subject.kind` of a finding: only for a person who reads it.
+    pub kind: Option<String>,
     /// The stage.
     pub stage_id: Option<u64>,
     /// The executor.
     pub executor_id: Option<String>,
     /// The SQL execution.
     pub sql_execution_id: Option<u64>,
+    /// A job; rules and models point at its stages.
+    pub job_id: Option<u64>,
+    /// A partition of the stage.
+    pub partition: Option<u64>,
+    /// An RDD.
+    pub rdd_id: Option<u64>,
+    /// A streaming query.
+    pub name: Option<String>,
+}
+
+impl std::fmt::Display for LabelSubject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let numbers = [("stage", self.stage_id), ("SQL execution", self.sql_execution_id), ("job", self.job_id)];
+        let mut parts: Vec<String> =
+            numbers.into_iter().filter_map(|(what, id)| Some(format!("{what} {}", id?))).collect();
+        parts.extend(self.executor_id.iter().map(|id| format!("executor {id}")));
+        f.write_str(&parts.join(", "))
+    }
+}
+
+impl LabelSubject {
+    /// Whether it is something that a finding's subject can be compared with.
+    pub(super) fn comparable(&self) -> bool {
+        self.stage_id.is_some() || self.executor_id.is_some() || self.sql_execution_id.is_some()
+    }
 }
 
 /// Labels that cannot be used, each with its line.
@@ -77,6 +105,7 @@ pub enum LabelError {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Line {
     run: String,
     log: String,
@@ -93,6 +122,7 @@ struct Line {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct ProblemLine {
     problem: String,
     #[serde(default = "severe")]
@@ -109,7 +139,7 @@ fn severe() -> u8 {
 ///
 /// # Errors
 ///
-/// When the file cannot be read, or any line is wrong: no JSON, an unknown problem, a strength out of range, a run or a log
+/// When the file cannot be read, or any line is wrong: no JSON, a field that is none of ours, an unknown problem, a strength out of range, a run or a log
 /// twice, a problem both there and not. Every wrong line is named.
 pub fn read_labels(path: &Path) -> Result<Vec<LabelledRun>, LabelError> {
     let text = std::fs::read_to_string(path).map_err(|source| LabelError::Io { path: path.to_owned(), source })?;
@@ -129,14 +159,16 @@ pub fn read_labels(path: &Path) -> Result<Vec<LabelledRun>, LabelError> {
                 }
                 runs.push(run);
             }
-            Err(what) => wrong.push(format!("{}:{number}: {what}", path.display())),
+            Err(faults) => wrong.extend(faults.iter().map(|what| format!("{}:{number}: {what}", path.display()))),
         }
     }
     if wrong.is_empty() { Ok(runs) } else { Err(LabelError::Lines { lines: wrong }) }
 }
 
-fn labelled(line: &str, folder: &Path) -> Result<LabelledRun, String> {
-    let line: Line = serde_json::from_str(line).map_err(|error| error.to_string())?;
+/// A line, or everything that is wrong with it.
+fn labelled(line: &str, folder: &Path) -> Result<LabelledRun, Vec<String>> {
+    let line: Line = serde_json::from_str(line).map_err(|error| vec![error.to_string()])?;
+    let mut wrong = Vec::new();
     let problem = |name: &str| {
         let names = Problem::ALL.iter().map(|problem| problem.name());
         Problem::from_name(name)
@@ -145,27 +177,46 @@ fn labelled(line: &str, folder: &Path) -> Result<LabelledRun, String> {
     let mut problems = BTreeMap::new();
     for found in line.problems {
         if !(1..=STRENGTHS).contains(&found.strength) {
-            return Err(format!("{}: strength {} is not between 1 and {STRENGTHS}", found.problem, found.strength));
+            wrong.push(format!("{}: strength {} is not between 1 and {STRENGTHS}", found.problem, found.strength));
         }
-        let label = Label { strength: found.strength, subjects: found.subjects };
-        if problems.insert(problem(&found.problem)?, label).is_some() {
-            return Err(format!("{} is there twice", found.problem));
+        match problem(&found.problem) {
+            Ok(known) => {
+                let label = Label { strength: found.strength, subjects: found.subjects };
+                if problems.insert(known, label).is_some() {
+                    wrong.push(format!("{} is there twice", found.problem));
+                }
+            }
+            Err(what) => wrong.push(what),
         }
     }
     let mut unsure = BTreeSet::new();
     for name in line.did_not_take {
-        let problem = problem(&name)?;
-        if problems.contains_key(&problem) {
-            return Err(format!("{name} is said to be there and not to have taken"));
+        match problem(&name) {
+            Ok(known) if problems.contains_key(&known) => {
+                wrong.push(format!("{name} is said to be there and not to have taken"));
+            }
+            Ok(known) => {
+                unsure.insert(known);
+            }
+            Err(what) => wrong.push(what),
         }
-        unsure.insert(problem);
     }
     let log = Path::new(&line.log);
     if log.components().any(|part| !matches!(part, std::path::Component::Normal(_))) {
-        return Err(format!("log {:?} is not below the folder of the labels", line.log));
+        wrong.push(format!("log {:?} is not below the folder of the labels", line.log));
     }
-    let remarks = line.remarks.into_iter().map(|(name, text)| Ok((problem(&name)?, text)));
-    let remarks = remarks.collect::<Result<_, String>>()?;
+    let mut remarks = BTreeMap::new();
+    for (name, text) in line.remarks {
+        match problem(&name) {
+            Ok(known) => {
+                remarks.insert(known, text);
+            }
+            Err(what) => wrong.push(what),
+        }
+    }
+    if !wrong.is_empty() {
+        return Err(wrong);
+    }
     Ok(LabelledRun {
         run: line.run,
         log: folder.join(log),
@@ -209,6 +260,28 @@ mod tests {
         assert_eq!((label.strength, label.subjects[0].stage_id), (3, Some(7)));
         assert!(runs[0].unsure.contains(&Problem::from_name("memory-spill").unwrap()));
         assert!(runs[1].problems.is_empty() && runs[0].log.ends_with("logs/a.zstd"));
+    }
+
+    #[test]
+    fn a_field_that_is_misspelt_is_not_a_healthy_run() {
+        for (text, field) in [
+            (r#"{"run":"a","log":"a","problms":[{"problem":"data-skew"}]}"#, "problms"),
+            (r#"{"run":"a","log":"a","problems":[{"problem":"data-skew","strenght":1}]}"#, "strenght"),
+            (r#"{"run":"a","log":"a","problems":[{"problem":"data-skew","subjects":[{"stage":1}]}]}"#, "`stage`"),
+        ] {
+            let wrong = read(text).unwrap_err().to_string();
+            assert!(wrong.contains(":1: unknown field") && wrong.contains(field), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn every_fault_of_a_line_is_told() {
+        let text = r#"{"run":"a","log":"../a","problems":[{"problem":"data-skwe","strength":9}],"did_not_take":["gc-presure"]}"#;
+        let Err(LabelError::Lines { lines }) = read(text) else { panic!("wrong labels were read") };
+        for (line, part) in lines.iter().zip(["strength 9", "data-skew", "gc-pressure", "../a"]) {
+            assert!(line.contains(part), "{line}");
+        }
+        assert_eq!(lines.len(), 4);
     }
 
     #[test]

@@ -5,14 +5,17 @@
 //! curve and counts neither as a miss nor as an alarm: a rule has a floor below which it is silent on purpose. The same holds
 //! for what was brought about and had no effect.
 
+mod added;
 mod calibration;
 mod detectors;
 mod labels;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use added::Added;
 use detectors::ToldRun;
 use emberscope_extract::sources::{DiscoverLimits, InputError, RunInput, discover};
+use emberscope_learn::LearnError;
 use emberscope_learn::metrics::wilson;
 use emberscope_rules::{Finding, Problem, RULES, Severity, Subject};
 use serde::Serialize;
@@ -24,6 +27,7 @@ pub use labels::{Label, LabelError, LabelSubject, LabelledRun, STRENGTHS, read_l
 use crate::batch::{BatchOptions, diagnose_all};
 use crate::config::Config;
 use crate::diagnosis::Diagnosis;
+use crate::models::{Models, ObservedRun};
 
 /// The least strength that a rule is held to.
 const COUNTED_STRENGTH: u8 = 2;
@@ -35,8 +39,8 @@ pub struct Evaluation {
     pub runs: u64,
     /// Runs in which nothing was brought about.
     pub healthy_runs: u64,
-    /// Those of them without a finding of severity warning or critical.
-    pub healthy_runs_without_warning: u64,
+    /// Those of them without a finding of severity warning or critical; null where no rule looked, as nothing has a severity then.
+    pub healthy_runs_without_warning: Option<u64>,
     /// The least severity that counts as found.
     pub at: Severity,
     /// Mean over the problems that have a labelled run of strength 2 or more; null when there is none.
@@ -47,12 +51,14 @@ pub struct Evaluation {
     pub detectors: Vec<DetectorFigures>,
     /// What is told instead of what is there.
     pub confusion: Vec<Confused>,
+    /// What rules and models would find together if models spoke from a probability on, for each of some; empty where either did not look.
+    pub added: Vec<Added>,
     /// How often findings are right by their confidence.
     pub reliability: Vec<Confidence>,
     /// The mean square of what the confidence of findings was off by; null without findings.
     pub brier: Option<f64>,
-    /// What isolation forests flag.
-    pub anomalies: Anomalies,
+    /// What isolation forests flag; null where none looked.
+    pub anomalies: Option<Anomalies>,
     /// Runs of workload families that the models were trained on: what models find there says nothing of other runs. Null without models.
     pub trained_on_runs: Option<u64>,
     /// Labelled problems of strength 2 or more that no finding names.
@@ -86,6 +92,9 @@ pub struct ProblemFigures {
     pub recall_interval: Option<(f64, f64)>,
     /// The harmonic mean of both; null when nothing is there.
     pub f1: Option<f64>,
+    /// Between which values it lies with 95 %: as F1 is 2 j / (1 + j) of the share j that is right of all that is there or told, Wilson's interval
+    /// of j.
+    pub f1_interval: Option<(f64, f64)>,
     /// The area under precision over recall by the confidence of what names the problem; null when nothing is there, and where only
     /// rules are moved.
     pub average_precision: Option<f64>,
@@ -173,6 +182,22 @@ pub fn evaluate(
     Ok(counting.finish())
 }
 
+/// Compares what models say of labelled runs that were observed with what is there, as [`evaluate`] does. Rules do not look, nothing has a
+/// severity, and whatever a model calls is a finding.
+///
+/// # Errors
+///
+/// When an observation is infinite.
+pub fn evaluate_models(runs: &[ObservedRun], models: &Models) -> Result<Evaluation, LearnError> {
+    let mut counting = Counting { models_only: true, ..Counting::default() };
+    counting.trained_on = Some(models.manifest.families.iter().cloned().collect());
+    for run in runs {
+        let told = ToldRun::by_models(&run.label, models.say(run)?);
+        counting.count(told, false);
+    }
+    Ok(counting.finish())
+}
+
 /// The inputs of labelled runs, one each and in their order.
 struct Inputs<'a> {
     logs: Vec<RunInput>,
@@ -227,7 +252,7 @@ impl Tally {
         let place = usize::from(label.strength.clamp(1, STRENGTHS) - 1);
         self.by_strength[place].labelled += 1;
         self.by_strength[place].found += found;
-        if told.named && !label.subjects.is_empty() {
+        if told.named && label.subjects.iter().any(LabelSubject::comparable) {
             self.with_subject.labelled += 1;
             self.with_subject.found += u64::from(told.pointed);
         }
@@ -249,6 +274,7 @@ struct Counting {
     unreadable: Vec<String>,
     told: Vec<ToldRun>,
     trained_on: Option<BTreeSet<String>>,
+    models_only: bool,
 }
 
 impl Default for Counting {
@@ -264,20 +290,24 @@ impl Default for Counting {
             unreadable: Vec::new(),
             told: Vec::new(),
             trained_on: None,
+            models_only: false,
         }
     }
 }
 
 impl Counting {
     fn take(&mut self, run: &LabelledRun, diagnosis: &Diagnosis) {
+        self.count(ToldRun::of(run, diagnosis, self.at), !diagnosis.reaches(Severity::Warning));
+    }
+
+    fn count(&mut self, told_run: ToldRun, quiet: bool) {
+        let run = &told_run.label;
         self.runs += 1;
         if run.healthy() {
             self.healthy += 1;
-            self.quiet += u64::from(!diagnosis.reaches(Severity::Warning));
+            self.quiet += u64::from(quiet);
         }
-        self.told.push(ToldRun::of(run, diagnosis, self.at));
-        let counted = |finding: &&Finding| finding.severity >= self.at && Detectors::Together.found(finding);
-        let findings: Vec<&Finding> = diagnosis.findings.iter().filter(counted).collect();
+        let findings = told_run.by(Detectors::Together);
         let own: BTreeSet<Problem> = findings.iter().map(|finding| finding.problem).collect();
         for &problem in own.iter().chain(run.problems.keys()).collect::<BTreeSet<_>>() {
             let told = Told::of(problem, run, &findings);
@@ -303,6 +333,7 @@ impl Counting {
                 _ => {}
             }
         }
+        self.told.push(told_run);
     }
 
     fn finish(mut self) -> Evaluation {
@@ -320,15 +351,19 @@ impl Counting {
         Evaluation {
             runs: self.runs,
             healthy_runs: self.healthy,
-            healthy_runs_without_warning: self.quiet,
+            healthy_runs_without_warning: (!self.models_only).then_some(self.quiet),
             at: self.at,
             macro_f1: (!scores.is_empty()).then(|| scores.iter().sum::<f64>() / scores.len() as f64),
             problems,
-            detectors: detectors::compared(&self.told),
+            detectors: detectors::compared(&self.told, |detectors| match detectors {
+                Detectors::Rules | Detectors::Together => !self.models_only,
+                Detectors::Models | Detectors::IsolationForest => self.trained_on.is_some(),
+            }),
             confusion: detectors::confused(&self.told),
+            added: if self.trained_on.is_some() && !self.models_only { added::added(&self.told) } else { Vec::new() },
             reliability,
             brier,
-            anomalies: detectors::anomalies(&self.told),
+            anomalies: self.trained_on.is_some().then(|| detectors::anomalies(&self.told)),
             trained_on_runs: self
                 .trained_on
                 .as_ref()
@@ -381,6 +416,10 @@ fn figures(problem: Problem, tally: &Tally) -> ProblemFigures {
         recall: share(hits, hits + misses),
         precision_interval: wilson(hits, hits + alarms),
         recall_interval: wilson(hits, hits + misses),
+        f1_interval: (hits + misses > 0).then(|| wilson(hits, hits + alarms + misses)).flatten().map(|(low, high)| {
+            let f1 = |of: f64| 2.0 * of / (1.0 + of);
+            (f1(low), f1(high))
+        }),
         average_precision: None,
         curve: Vec::new(),
         f1: (hits + misses > 0).then(|| 2.0 * hits as f64 / (2 * hits + alarms + misses) as f64),

@@ -91,7 +91,7 @@ pub struct AnomalyModel {
     pub runs: u64,
     /// Healthy ones among them.
     pub healthy_runs: u64,
-    /// Share of further healthy runs of other workloads that are above its threshold, as promised.
+    /// Share of further healthy runs of other workloads that are about above its threshold.
     pub false_alarm_rate: f64,
 }
 
@@ -255,6 +255,9 @@ impl Models {
             {
                 return refuse(trees, format!("the model of {name} calls from a score of {wrong}"));
             }
+            if model.alone.is_some_and(|alone| alone.right > alone.runs) {
+                return refuse(trees, format!("the model of {name} was right more often than it spoke"));
+            }
             let features = match &model.fitted {
                 Fitted::Tree(tree) => tree.features(),
                 Fitted::Forest(forest) => forest.features(),
@@ -286,7 +289,8 @@ impl Models {
     }
 
     /// Each model as an ONNX model, by name of its problem. Its input `features` has the columns that `inputs` names, in their order; that of
-    /// what is usual takes their distances from healthy runs ([`UsualInput`]) instead. Its output is the score.
+    /// what is usual takes their distances from healthy runs ([`UsualInput`]) instead. Its output is the score; for what is usual it is that of
+    /// [`Models`] where no value is missing, as ONNX knows one way for a missing value and the forest goes both.
     ///
     /// # Errors
     ///
@@ -302,6 +306,18 @@ impl Models {
             files.push((format!("{}.onnx", Problem::UnknownAnomaly), model.forest.to_onnx()?));
         }
         Ok(files)
+    }
+
+    /// Each decision tree as a graph in the DOT language, by name of its problem.
+    pub fn dot(&self) -> Vec<(String, String)> {
+        let tree = |model: &ProblemModel| match &model.fitted {
+            Fitted::Tree(tree) => {
+                let names: Vec<&str> = model.inputs.iter().map(|input| input.name.as_str()).collect();
+                Some((format!("{}.dot", model.problem), tree.to_dot(&names)))
+            }
+            Fitted::Forest(_) => None,
+        };
+        self.problems.iter().filter_map(tree).collect()
     }
 
     /// The files of the models: names and contents.

@@ -20,8 +20,10 @@ const LEAST_STRENGTH: u8 = 2;
 pub struct ObservedRun {
     /// The label.
     pub label: LabelledRun,
-    /// Its rows by level.
+    /// Its rows by level: those that can be a problem, which are judged.
     pub observations: BTreeMap<Level, Observations>,
+    /// Every row by level, judged or not.
+    pub keys: BTreeMap<Level, Vec<RowKey>>,
     /// How large it is: what [`Whole::sizes`](super::Whole::sizes) gives.
     pub sizes: BTreeMap<&'static str, f64>,
     /// Major and minor version of its Spark, where that is known.

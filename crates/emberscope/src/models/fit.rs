@@ -11,7 +11,7 @@ use super::examples::{ExampleRun, Examples, Ruled};
 use super::folds::parts;
 
 /// Depths of trees that are tried: a person can read 16 leaves.
-pub(super) const DEPTHS: [u32; 4] = [1, 2, 3, 4];
+const DEPTHS: [u32; 4] = [1, 2, 3, 4];
 /// Rows of a leaf at least.
 const LEAF_ROWS: usize = 3;
 /// A model that speaks alone has to be right nearly always: this share of all that it calls, so many at least.
@@ -30,7 +30,7 @@ pub(super) struct Shape {
 
 /// Inputs of a tree, both of which are tried, and of a forest. Set by cross-validation on the training families of datasets/lab: forests of
 /// 12 to 80 inputs, and of all, are worse.
-pub(super) const TREE_INPUTS: [usize; 2] = [40, 150];
+const TREE_INPUTS: [usize; 2] = [40, 150];
 const FOREST: Shape = Shape { inputs: 150, depth: 10 };
 
 /// What learns.
@@ -71,6 +71,14 @@ impl Learner {
         match self {
             Self::Tree | Self::LinfaTree => (&TREE_INPUTS, &DEPTHS),
             Self::Forest | Self::SmartcoreForest => (&[FOREST.inputs], &[FOREST.depth]),
+        }
+    }
+
+    /// The shape where nothing can be chosen.
+    pub(super) fn middle_shape(self) -> Shape {
+        match self {
+            Self::Tree | Self::LinfaTree => Shape { inputs: TREE_INPUTS[0], depth: DEPTHS[1] },
+            Self::Forest | Self::SmartcoreForest => FOREST,
         }
     }
 

@@ -33,6 +33,11 @@ pub fn observe_tables(directory: &Path, runs: &[LabelledRun]) -> Result<Vec<Obse
             if *table == Table::StreamingBatches {
                 whole.queries = queries(read, &rows);
             } else {
+                if *table == Table::Application {
+                    let version = rows.first().and_then(|&row| text(read, "spark_version", row));
+                    let known = version.and_then(emberscope_run::major_minor);
+                    whole.spark_version = known.map(|(major, minor)| format!("{major}.{minor}"));
+                }
                 whole.tables.insert(*table, values(*table, read, &rows));
             }
         }

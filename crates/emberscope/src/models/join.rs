@@ -10,6 +10,7 @@ use emberscope_rules::{Advice, Detector, DetectorConfig, Evidence, Finding, Prob
 use emberscope_run::{Run, Unit};
 use ndarray::Array2;
 
+use super::ObservedRun;
 use super::artefact::{AnomalyModel, Manifest, ModelInput, Models, ProblemModel};
 use super::fit::Fitted;
 use super::inputs::inputs;
@@ -31,7 +32,7 @@ const TOLD: usize = 4;
 /// Subjects that are told of one finding.
 const SUBJECTS: usize = 10;
 
-/// A row that a model calls a problem.
+/// A row with what a model makes of it.
 struct Hit<'a> {
     model: &'a ProblemModel,
     key: RowKey,
@@ -45,6 +46,8 @@ struct Hit<'a> {
 pub struct Said {
     /// What each model of a problem calls, without names: one finding a problem.
     pub calls: Vec<Finding>,
+    /// How probable each model holds its problem, in the row where that is most; called or not.
+    pub probabilities: BTreeMap<Problem, f64>,
     /// Whether the forest of what is usual flags the run.
     pub stands_out: bool,
     /// Why models did not speak by themselves, where they did not.
@@ -71,9 +74,8 @@ pub(crate) fn join(
             continue;
         };
         let Some(rows) = of_level(model.level) else { continue };
-        let hits = hits(model, rows)?;
+        let hits = said.take(problem, model, rows)?;
         if !hits.is_empty() {
-            said.calls.push(call(problem, &hits));
             tell(findings, problem, &hits, run, said.silent.as_deref())?;
         }
     }
@@ -89,18 +91,66 @@ pub(crate) fn join(
     Ok(said)
 }
 
+impl Said {
+    /// Takes what one model says, and gives the rows that it calls.
+    fn take<'a>(
+        &mut self,
+        problem: Problem,
+        model: &'a ProblemModel,
+        rows: &Observations,
+    ) -> Result<Vec<Hit<'a>>, LearnError> {
+        let judged = judged(model, rows)?;
+        if let Some(first) = judged.first() {
+            self.probabilities.insert(problem, first.probability);
+        }
+        let hits: Vec<Hit<'a>> = judged.into_iter().filter(|hit| hit.score >= model.threshold).collect();
+        if !hits.is_empty() {
+            self.calls.push(call(problem, &hits));
+        }
+        Ok(hits)
+    }
+}
+
+impl Models {
+    /// What the models say of a run by themselves. That the log goes to the end of the run is taken for granted, and where the version of Spark
+    /// is unknown, that it is one of the training's.
+    ///
+    /// # Errors
+    ///
+    /// When a model does not fit its own inputs, which reading it rules out, and when an observation is infinite.
+    pub fn say(&self, run: &ObservedRun) -> Result<Said, LearnError> {
+        let silent = run.spark_version.as_deref().and_then(|version| other_spark(&self.manifest, version));
+        let mut said = Said { silent: silent.or_else(|| beyond(&self.manifest.sizes, &run.sizes)), ..Said::default() };
+        for model in &self.problems {
+            if let (Some(problem), Some(rows)) =
+                (Problem::from_name(&model.problem), run.observations.get(&model.level))
+            {
+                said.take(problem, model, rows)?;
+            }
+        }
+        for model in self.anomalies.iter().filter(|_| said.silent.is_none()) {
+            said.stands_out |= model.stands_out(run)?;
+        }
+        Ok(said)
+    }
+}
+
 /// Why a run is none of those that models can speak of by themselves, in words; `None` where it may be one. What stands out in a log that was
 /// cut, in another Spark, or in a run of another size, are those.
 fn unlike(manifest: &Manifest, run: &Run, whole: &Whole) -> Option<String> {
-    let (versions, own) = (&manifest.spark_versions, whole.spark_version.as_deref().unwrap_or("unknown"));
     if !run.application.complete() {
         return Some("the log does not go to the end of the run".to_owned());
     }
-    if !versions.is_empty() && !versions.contains(own) {
-        let list: Vec<&str> = versions.iter().map(String::as_str).collect();
-        return Some(format!("Spark {own}, where training had {}", list.join(", ")));
-    }
-    beyond(&manifest.sizes, &whole.sizes())
+    let version = whole.spark_version.as_deref().unwrap_or("unknown");
+    other_spark(manifest, version).or_else(|| beyond(&manifest.sizes, &whole.sizes()))
+}
+
+/// That the training had other versions of Spark, in words.
+fn other_spark(manifest: &Manifest, own: &str) -> Option<String> {
+    let versions = &manifest.spark_versions;
+    let list: Vec<&str> = versions.iter().map(String::as_str).collect();
+    (!versions.is_empty() && !versions.contains(own))
+        .then(|| format!("Spark {own}, where training had {}", list.join(", ")))
 }
 
 /// By what a run is far larger or smaller than all of the training, in words.
@@ -117,15 +167,14 @@ fn number(value: f64) -> String {
     emberscope_rules::words::rounded(value).to_string()
 }
 
-/// The rows that a model calls a problem, the most probable first.
-fn hits<'a>(model: &'a ProblemModel, rows: &Observations) -> Result<Vec<Hit<'a>>, LearnError> {
+/// The rows of a model, the most probable first.
+fn judged<'a>(model: &'a ProblemModel, rows: &Observations) -> Result<Vec<Hit<'a>>, LearnError> {
     let values = select(model.level, rows, &model.inputs);
     let scores = model.fitted.scores(values.view())?;
-    let mut hits: Vec<Hit<'a>> = scores
+    let mut rows: Vec<Hit<'a>> = scores
         .iter()
         .zip(&rows.keys)
         .zip(values.rows())
-        .filter(|((score, _), _)| **score >= model.threshold)
         .map(|((&score, key), row)| Hit {
             model,
             key: key.clone(),
@@ -134,8 +183,8 @@ fn hits<'a>(model: &'a ProblemModel, rows: &Observations) -> Result<Vec<Hit<'a>>
             probability: model.calibration.probability(score),
         })
         .collect();
-    hits.sort_by(|a, b| b.probability.total_cmp(&a.probability).then_with(|| a.key.cmp(&b.key)));
-    Ok(hits)
+    rows.sort_by(|a, b| b.probability.total_cmp(&a.probability).then_with(|| a.key.cmp(&b.key)));
+    Ok(rows)
 }
 
 /// What a model calls, as a finding that nobody is shown.

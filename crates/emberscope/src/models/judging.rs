@@ -5,10 +5,7 @@ use emberscope_learn::metrics::average_precision;
 use serde::{Deserialize, Serialize};
 
 use super::examples::{Examples, Ruled};
-use super::fit::{
-    Alone, DEPTHS, Learner, SILENT_PRECISION, Shape, TREE_INPUTS, alone, best_threshold, choose, heard,
-    left_out_scores, told_where,
-};
+use super::fit::{Alone, Learner, SILENT_PRECISION, choose};
 use super::folds::parts;
 
 /// How good a model is on families that it did not see, parameters and threshold chosen without them: nested cross-validation.
@@ -63,24 +60,12 @@ struct Judged {
 
 /// Judges a learner on each part of the families in turn; `None` where fewer than two families have the problem.
 ///
-/// A learner with several shapes chooses among them within the other parts. With one shape only the threshold is left to choose, and it is
-/// chosen by the scores of the other parts' runs, each by a model that did not see its family.
+/// Shape and threshold are chosen within the other parts, by models that saw neither the part nor the family that they score.
 pub(super) fn nested(learner: Learner, examples: &Examples, seed: u64) -> Result<Option<Validated>, LearnError> {
     let Some(parts) = parts(&examples.runs, |_| true) else { return Ok(None) };
     let mut judged: Vec<Judged> = Vec::new();
-    let single = match learner.shapes() {
-        ([_], [_]) => left_out_scores(learner, examples, seed)?.and_then(|of_shapes| of_shapes.into_iter().next()),
-        _ => None,
-    };
     for part in 0..parts.count {
         let in_part = |run: usize| parts.has(part, &examples.runs[run].family);
-        if let Some((_, given)) = &single {
-            let (of_others, has) = told_where(examples, given, |run| !in_part(run));
-            let threshold = best_threshold(&of_others, &has);
-            let alone = alone(&heard(examples, given, |run| !in_part(run)), threshold);
-            judged.extend(judge(examples, given, in_part, threshold, alone));
-            continue;
-        }
         let (others, own) = (examples.only(|run| !in_part(run)), examples.only(in_part));
         if !others.can_be_learned() {
             continue;
@@ -88,25 +73,19 @@ pub(super) fn nested(learner: Learner, examples: &Examples, seed: u64) -> Result
         // With one family that has the problem left, nothing can be chosen by it.
         let (shape, threshold, alone) = match choose(learner, &others, seed)? {
             Some(choice) => (choice.shape, choice.threshold, choice.alone),
-            None => (Shape { inputs: TREE_INPUTS[0], depth: DEPTHS[1] }, 0.5, None),
+            None => (learner.middle_shape(), 0.5, None),
         };
         let given = learner.fit(shape, &others, seed)?.scores(own.values.view())?;
-        judged.extend(judge(&own, &given, |_| true, threshold, alone));
+        judged.extend(judge(&own, &given, threshold, alone));
     }
     Ok(Some(validated(&judged, examples.families_with().len() as u64)))
 }
 
-/// The runs of examples that are asked for and wanted, with what a model calls.
-fn judge(
-    examples: &Examples,
-    scores: &[f64],
-    wanted: impl Fn(usize) -> bool,
-    threshold: f64,
-    alone: Option<Alone>,
-) -> Vec<Judged> {
+/// The runs of examples that are asked for, with what a model calls.
+fn judge(examples: &Examples, scores: &[f64], threshold: f64, alone: Option<Alone>) -> Vec<Judged> {
     let by_run = examples.by_run(scores);
     let runs = by_run.iter().zip(&examples.runs).enumerate();
-    let runs = runs.filter(|(place, _)| examples.asked[*place] && wanted(*place));
+    let runs = runs.filter(|(place, _)| examples.asked[*place]);
     runs.map(|(_, (score, run))| {
         let score = score.unwrap_or(0.0);
         let called_alone = alone.is_some_and(|alone| score >= alone.score);

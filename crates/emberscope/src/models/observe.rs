@@ -26,7 +26,7 @@ pub struct Whole {
     pub(super) tables: BTreeMap<Table, Values>,
     /// The micro-batches of each streaming query in order: start and duration in ms.
     pub(super) queries: Vec<Vec<(i64, i64)>>,
-    /// Major and minor version of Spark; `None` where the log does not say, or tables do not.
+    /// Major and minor version of Spark; `None` where the log does not say.
     pub(super) spark_version: Option<String>,
 }
 
@@ -144,6 +144,11 @@ impl Whole {
             queries: run.streaming_queries.values().map(batches).collect(),
             spark_version: run.application.spark_major_minor().map(|(major, minor)| format!("{major}.{minor}")),
         }
+    }
+
+    /// Every row of a level.
+    pub(super) fn keys(&self, level: Level) -> Vec<RowKey> {
+        self.tables.get(&level.table()).map(|values| values.keys.clone()).unwrap_or_default()
     }
 
     /// How large the run is: features of the application that say so, those that are known.

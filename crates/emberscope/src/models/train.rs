@@ -14,7 +14,7 @@ use super::examples::{Examples, ObservedRun, Standing};
 use super::fit::{Choice, Learner, calibration, choose};
 use super::inputs::inputs;
 use super::judging::{Added, Validated, nested};
-use super::level::Level;
+use super::level::{Level, RowKey};
 use super::observe::{Observations, Whole};
 use super::usual::{unusual, usual};
 use crate::batch::{BatchOptions, Holding, for_each_run};
@@ -28,17 +28,17 @@ const LEAST_F1: f64 = 0.5;
 pub struct TrainOptions {
     /// What learns the models of the problems; `None` for the tree, and the forest where that pays ([`PAYS`]).
     pub learner: Option<Learner>,
-    /// Whether all learners are judged, for the card, and not only the one that learns.
+    /// Whether all learners are judged, for the card, and not only those that may be used.
     pub compare: bool,
     /// Seed of all that is drawn.
     pub seed: u64,
-    /// Share of healthy runs that the anomaly models may flag.
+    /// About the share of healthy runs that the anomaly models may flag.
     pub false_alarm_rate: f64,
 }
 
 impl Default for TrainOptions {
     fn default() -> Self {
-        Self { learner: None, compare: false, seed: 0, false_alarm_rate: 0.05 }
+        Self { learner: None, compare: true, seed: 0, false_alarm_rate: 0.05 }
     }
 }
 
@@ -72,6 +72,9 @@ pub enum TrainError {
     /// Labelled runs whose log is not there, or could not be read; all are named, with the line of their label.
     #[error("{}", .0.join("\n"))]
     Unreadable(Vec<String>),
+    /// Labels of nothing that is in their runs, or without a workload family; all are named, with their lines.
+    #[error("{}", .0.join("\n"))]
+    Labels(Vec<String>),
     /// A feature table cannot be read.
     #[cfg(feature = "tables")]
     #[error(transparent)]
@@ -135,7 +138,8 @@ impl ObservedRun {
     /// What models see of a run, and which problems rules found in it.
     pub fn of(label: LabelledRun, whole: &Whole, ruled: Option<BTreeMap<Problem, bool>>) -> Self {
         let observations = Level::ALL.iter().map(|&level| (level, whole.observations(level))).collect();
-        Self { label, observations, sizes: whole.sizes(), spark_version: whole.spark_version.clone(), ruled }
+        let keys = Level::ALL.iter().map(|&level| (level, whole.keys(level))).collect();
+        Self { label, observations, keys, sizes: whole.sizes(), spark_version: whole.spark_version.clone(), ruled }
     }
 }
 
@@ -150,6 +154,10 @@ pub fn train(
     options: &TrainOptions,
     mut progress: impl FnMut(usize, usize, &str),
 ) -> Result<Models, TrainError> {
+    let wrong: Vec<String> = observed.iter().flat_map(wrong_label).collect();
+    if !wrong.is_empty() {
+        return Err(TrainError::Labels(wrong));
+    }
     let problems: Vec<Problem> = Problem::ALL
         .iter()
         .copied()
@@ -181,6 +189,9 @@ pub fn train(
     if let Some(model) = usual(observed, options)? {
         models.anomalies.push(model);
         models.manifest.unusual = Some(unusual(observed, options)?);
+    } else {
+        let why = format!("too few healthy runs to keep false alarms at {} of them", options.false_alarm_rate);
+        models.manifest.without_model.insert(Problem::UnknownAnomaly.name().to_owned(), why);
     }
     progress(steps, steps, "");
     if models.problems.is_empty() && models.anomalies.is_empty() {
@@ -191,6 +202,37 @@ pub fn train(
         ));
     }
     Ok(models)
+}
+
+/// What is wrong with a label, by what was seen of its run.
+fn wrong_label(run: &ObservedRun) -> Vec<String> {
+    let label = &run.label;
+    let mut wrong = Vec::new();
+    if label.family.is_empty() {
+        wrong.push(format!(
+            "{}: {} has no family: models are judged on families that they did not see",
+            label.said_at, label.run
+        ));
+    }
+    for (problem, label_of) in &label.problems {
+        let level = Level::of(*problem);
+        let Some(known) = run.keys.get(&level) else { continue };
+        for subject in &label_of.subjects {
+            let there = |key: &RowKey| match key {
+                RowKey::StageAttempt(key) => subject.stage_id.is_none_or(|id| id == key.stage_id.0),
+                RowKey::Executor(id) => subject.executor_id.as_deref().is_none_or(|own| own == id.0.as_str()),
+                RowKey::SqlExecution(id) => subject.sql_execution_id.is_none_or(|own| own == id.0),
+                RowKey::Run => true,
+            };
+            if !known.iter().any(there) {
+                wrong.push(format!(
+                    "{}: {problem} is labelled at a {level} that {} does not have, or that had no task: {subject}",
+                    label.said_at, label.run
+                ));
+            }
+        }
+    }
+    wrong
 }
 
 fn manifest(observed: &[ObservedRun], options: &TrainOptions) -> Manifest {
@@ -274,7 +316,7 @@ fn of_problem(
     let healthy = healthy_rows(level, observed);
     let inputs = used.iter().map(|&at| described(level, at, at, examples.values.view(), healthy.view())).collect();
     let Choice { threshold, agreed, .. } = choice;
-    let alone = choice.alone.filter(|_| validated.added.is_none_or(Added::pays));
+    let alone = choice.alone.filter(|_| validated.added.is_some_and(Added::pays));
     Ok(Ok(ProblemModel {
         problem: problem.name().to_owned(),
         level,

@@ -6,7 +6,7 @@
 //! and a wonder where they have 0.1 %. It grows on runs with problems as well, as the paper's forests do: on healthy ones alone no split
 //! would lie beyond what they have.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use emberscope_learn::{IsolationForest, IsolationForestParams, LearnError};
 use emberscope_rules::Problem;
@@ -167,10 +167,12 @@ impl<'a> Table<'a> {
         Ok(scores)
     }
 
-    /// The score that a further healthy run of another workload exceeds with a probability of the rate (split conformal prediction);
-    /// `None` with too few healthy runs to promise that.
-    fn threshold(&self, scores: &[Option<f64>], rate: f64) -> Option<f64> {
-        let healthy = self.runs.iter().zip(scores).filter(|(run, _)| run.label.healthy());
+    /// The score that a further healthy run of another workload exceeds with about a probability of the rate, by the healthy runs of the families
+    /// that are kept (split conformal prediction; runs of a family are alike, and the forest that is used saw all of them: hence about). `None`
+    /// with too few healthy runs for the rate.
+    fn threshold(&self, scores: &[Option<f64>], rate: f64, keep: impl Fn(&str) -> bool) -> Option<f64> {
+        let kept = |run: &ObservedRun| run.label.healthy() && keep(&run.label.family);
+        let healthy = self.runs.iter().zip(scores).filter(|(run, _)| kept(run));
         let mut of_healthy: Vec<f64> = healthy.filter_map(|(_, score)| *score).collect();
         if of_healthy.len() < LEAST_RUNS {
             return None;
@@ -205,7 +207,7 @@ fn usual_input(input: usize, at: usize, all: &Array2<f64>, healthy: &Array2<f64>
 pub fn usual(observed: &[ObservedRun], options: &TrainOptions) -> Result<Option<AnomalyModel>, LearnError> {
     let table = Table::of(observed);
     let scores = table.scores(|_| true, options.seed)?;
-    let Some(threshold) = table.threshold(&scores, options.false_alarm_rate) else { return Ok(None) };
+    let Some(threshold) = table.threshold(&scores, options.false_alarm_rate, |_| true) else { return Ok(None) };
     let Some(Grown { inputs, forest, .. }) = table.grow(|_| true, options.seed)? else { return Ok(None) };
     Ok(Some(AnomalyModel {
         level: Level::Run,
@@ -220,20 +222,31 @@ pub fn usual(observed: &[ObservedRun], options: &TrainOptions) -> Result<Option<
 /// What forests flag of the labelled runs that saw neither their family nor any run with their problem.
 pub(super) fn unusual(observed: &[ObservedRun], options: &TrainOptions) -> Result<Unusual, LearnError> {
     let table = Table::of(observed);
-    let rate = options.false_alarm_rate;
+    let families: BTreeSet<&str> = table.runs.iter().map(|run| run.label.family.as_str()).collect();
+    // Whether each run is flagged, by a threshold that knows no score of its family; `None` where there is none.
+    let flagged = |scores: &[Option<f64>]| -> Vec<Option<bool>> {
+        let of_family = |own: &&str| table.threshold(scores, options.false_alarm_rate, |family| family != *own);
+        let thresholds: BTreeMap<&str, Option<f64>> = families.iter().map(|own| (*own, of_family(own))).collect();
+        let runs = table.runs.iter().zip(scores);
+        runs.map(|(run, score)| {
+            let threshold = thresholds.get(run.label.family.as_str()).copied().flatten()?;
+            score.map(|score| score > threshold)
+        })
+        .collect()
+    };
     let mut unusual = Unusual::default();
-    let scores = table.scores(|_| true, options.seed)?;
-    if let Some(threshold) = table.threshold(&scores, rate) {
-        let healthy = table.runs.iter().zip(&scores).filter(|(run, _)| run.label.healthy());
-        healthy.for_each(|(_, score)| unusual.healthy.take(score.is_some_and(|score| score > threshold)));
+    for (run, flagged) in table.runs.iter().zip(flagged(&table.scores(|_| true, options.seed)?)) {
+        if let Some(flagged) = flagged.filter(|_| run.label.healthy()) {
+            unusual.healthy.take(flagged);
+        }
     }
     let problems: BTreeSet<Problem> = observed.iter().flat_map(|run| run.label.problems.keys().copied()).collect();
     for problem in problems {
         let scores = table.scores(|run| !run.label.problems.contains_key(&problem), options.seed)?;
-        let Some(threshold) = table.threshold(&scores, rate) else { continue };
-        for (run, score) in table.runs.iter().zip(&scores) {
-            if let Some(label) = run.label.problems.get(&problem).filter(|_| run.label.problems.len() == 1) {
-                unusual.take(problem, label.strength, score.is_some_and(|score| score > threshold));
+        for (run, flagged) in table.runs.iter().zip(flagged(&scores)) {
+            let label = run.label.problems.get(&problem).filter(|_| run.label.problems.len() == 1);
+            if let (Some(label), Some(flagged)) = (label, flagged) {
+                unusual.take(problem, label.strength, flagged);
             }
         }
     }
