@@ -14,7 +14,7 @@ const TRACING_CAPABILITIES: u64 = 1 << 38 | 1 << 21;
 const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
 /// What the machine allows, and what there is already: all that a plan is made of besides what is asked for.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Facts {
     /// CPUs that are online.
     pub cpus: usize,
@@ -129,7 +129,8 @@ fn convert_nothing() -> String {
 
 /// Whether that is only about the file.
 fn converts(said: &str) -> bool {
-    said.contains("/nonexistent/perf.data") && !["unknown option", "No conversion support"].iter().any(|no| said.contains(no))
+    said.contains("/nonexistent/perf.data")
+        && !["unknown option", "No conversion support"].iter().any(|no| said.contains(no))
 }
 
 /// What perf says against watching the scheduler.
@@ -190,8 +191,8 @@ fn properties(text: &str) -> BTreeMap<String, String> {
 }
 
 fn out_folder(path: &Path) -> OutFolder {
-    match std::fs::read_dir(path) {
-        Ok(mut entries) if entries.next().is_none() => OutFolder::Free,
+    match std::fs::read_dir(path).map(|mut entries| entries.next().is_none()) {
+        Ok(true) => OutFolder::Free,
         Err(_) if path.symlink_metadata().is_err() => OutFolder::Free,
         _ => OutFolder::Taken,
     }
@@ -200,7 +201,8 @@ fn out_folder(path: &Path) -> OutFolder {
 /// The file that a program's name means.
 fn on_path(program: &str) -> Option<PathBuf> {
     use std::os::unix::fs::PermissionsExt;
-    let runs = |path: &PathBuf| path.metadata().is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0);
+    let runs =
+        |path: &PathBuf| path.metadata().is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0);
     if program.contains('/') {
         return Some(PathBuf::from(program)).filter(runs);
     }
@@ -268,7 +270,9 @@ mod tests {
 
     #[test]
     fn properties_are_read_as_java_reads_them() {
-        let read = properties("# no\n\nspark.plugins   a.B\nspark.jars=x y\n ! no\nspark.eventLog.dir : hdfs://h:1/l\nalone\n");
+        let read = properties(
+            "# no\n\nspark.plugins   a.B\nspark.jars=x y\n ! no\nspark.eventLog.dir : hdfs://h:1/l\nalone\n",
+        );
         let expected = [("spark.eventLog.dir", "hdfs://h:1/l"), ("spark.jars", "x y"), ("spark.plugins", "a.B")];
         assert_eq!(read, expected.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
     }

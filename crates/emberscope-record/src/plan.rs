@@ -230,8 +230,11 @@ fn user_session(facts: &Facts, options: &Options) -> Session {
     let (channel, session) = ("--channel=emberscope", format!("--session={name}"));
     let middle = [
         Command::new(["lttng", "enable-event", "--userspace", &session, channel, "emberscope:*"]),
-        Command::new(["lttng", "add-context", "--userspace", &session, channel])
-            .with(["--type=vpid", "--type=vtid", "--type=procname"]),
+        Command::new(["lttng", "add-context", "--userspace", &session, channel]).with([
+            "--type=vpid",
+            "--type=vtid",
+            "--type=procname",
+        ]),
     ];
     session_of(options, name, "user", "--userspace", size, middle.into())
 }
@@ -246,9 +249,8 @@ fn kernel_session(facts: &Facts, options: &Options) -> Session {
     if !calls.is_empty() {
         middle.push(enable.with(["--syscall".to_owned(), calls.join(",")]));
     }
-    middle.push(
-        Command::new(["lttng", "add-context", "--kernel", &session, channel]).with(["--type=pid", "--type=tid"]),
-    );
+    middle
+        .push(Command::new(["lttng", "add-context", "--kernel", &session, channel]).with(["--type=pid", "--type=tid"]));
     session_of(options, name, "kernel", "--kernel", size, middle)
 }
 
@@ -320,7 +322,10 @@ fn against(perf: &Perf) -> Option<(String, String)> {
         return why("this perf was built without libbabeltrace", "apt-get install linux-perf: Debian's has it");
     }
     if let Some(said) = &perf.refused {
-        return why(&format!("perf was refused: {said}"), "in a container: --privileged, or a seccomp profile that allows it");
+        return why(
+            &format!("perf was refused: {said}"),
+            "in a container: --privileged, or a seccomp profile that allows it",
+        );
     }
     None
 }
@@ -328,8 +333,9 @@ fn against(perf: &Perf) -> Option<(String, String)> {
 fn perf_recorder(facts: &Facts, options: &Options, events: &[&str]) -> PerfRecorder {
     let data = options.out.join(".perf.data");
     // One clock with LTTng; no symbols, no build ids, and no list of what every process has mapped: nobody looks at code.
-    let mut record = Command::new(["perf", "record", "--output", &text(&data), "--clockid", "CLOCK_MONOTONIC", "--all-cpus"])
-        .with(["--no-buildid", "--no-buildid-cache", "--synth=no"]);
+    let mut record =
+        Command::new(["perf", "record", "--output", &text(&data), "--clockid", "CLOCK_MONOTONIC", "--all-cpus"])
+            .with(["--no-buildid", "--no-buildid-cache", "--synth=no"]);
     let mut size = PERF_BUFFER;
     if let Some(bytes) = options.ring_buffer {
         record = record.with(["--overwrite", "--switch-output=signal", "--tail-synthesize"]);
@@ -378,7 +384,9 @@ impl Plan {
         }
         line("# The job");
         if self.through_variable {
-            line("# It is none of Spark's programs: a Python program that starts Spark takes the settings from the variable");
+            line(
+                "# It is none of Spark's programs: a Python program that starts Spark takes the settings from the variable",
+            );
         }
         line(&self.job.to_string());
         line("# After the job");

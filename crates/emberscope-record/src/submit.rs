@@ -107,7 +107,8 @@ impl Args {
 /// The words with what is added, and where the event log goes.
 fn edited(words: Vec<String>, settings: &Settings<'_>) -> (Vec<String>, LogPlace) {
     let mut args = Args::new(words);
-    let value = |args: &Args, key: &str| args.get(key).or(settings.defaults.get(key).map(String::as_str)).map(str::to_owned);
+    let value =
+        |args: &Args, key: &str| args.get(key).or(settings.defaults.get(key).map(String::as_str)).map(str::to_owned);
     if let Some(jar) = settings.jar {
         let jars = args.get("--jars").map(str::to_owned).or_else(|| value(&args, JARS));
         args.set("--jars", &appended(jars, &jar.to_string_lossy()));
@@ -204,7 +205,9 @@ mod tests {
         let (line, place) = edit("bin/spark-submit --master local[2] job.py --conf spark.plugins=no", None, &[], 1);
         assert_eq!(
             line,
-            format!("bin/spark-submit --jars /e.jar --conf spark.plugins={CLASS} {OURS} --master 'local[2]' job.py --conf spark.plugins=no")
+            format!(
+                "bin/spark-submit --jars /e.jar --conf spark.plugins={CLASS} {OURS} --master 'local[2]' job.py --conf spark.plugins=no"
+            )
         );
         assert_eq!(place, LogPlace::Ours);
     }
@@ -219,7 +222,9 @@ mod tests {
         );
         assert_eq!(
             line,
-            format!("spark-submit {OURS} -v --conf spark.plugins=a.B -c spark.plugins=c.D,{CLASS} --jars=x.jar,y.jar,/e.jar --class M app.jar")
+            format!(
+                "spark-submit {OURS} -v --conf spark.plugins=a.B -c spark.plugins=c.D,{CLASS} --jars=x.jar,y.jar,/e.jar --class M app.jar"
+            )
         );
     }
 
@@ -229,7 +234,9 @@ mod tests {
         let (line, _) = edit("spark-sql -e 'select 1'", None, &defaults, 10);
         assert_eq!(
             line,
-            format!("spark-sql --jars x.jar,/e.jar --conf spark.plugins=a.B,{CLASS} --conf spark.emberscope.sample=10 {OURS} -e 'select 1'")
+            format!(
+                "spark-sql --jars x.jar,/e.jar --conf spark.plugins=a.B,{CLASS} --conf spark.emberscope.sample=10 {OURS} -e 'select 1'"
+            )
         );
         let (line, _) = edit("spark-submit --conf spark.jars=z.jar j.py", None, &defaults, 1);
         assert!(line.contains("--jars z.jar,/e.jar"), "{line}");
@@ -237,13 +244,18 @@ mod tests {
 
     #[test]
     fn a_log_that_goes_elsewhere_stays_there() {
-        let (line, place) =
-            edit("spark-submit --conf spark.eventLog.enabled=true --conf spark.eventLog.dir=hdfs:///logs j.py", None, &[], 1);
+        let (line, place) = edit(
+            "spark-submit --conf spark.eventLog.enabled=true --conf spark.eventLog.dir=hdfs:///logs j.py",
+            None,
+            &[],
+            1,
+        );
         assert!(!line.contains("/out/eventlog"), "{line}");
         assert_eq!(place, LogPlace::Theirs("hdfs:///logs".to_owned()));
         let (_, place) = edit("spark-submit j.py", None, &[("spark.eventLog.enabled", " True")], 1);
         assert_eq!(place, LogPlace::Theirs(DEFAULT_LOG_DIR.to_owned()));
-        let off = edit("spark-submit --conf spark.eventLog.enabled=false j.py", None, &[("spark.eventLog.dir", "/x")], 1);
+        let off =
+            edit("spark-submit --conf spark.eventLog.enabled=false j.py", None, &[("spark.eventLog.dir", "/x")], 1);
         assert!(off.0.contains("--conf spark.eventLog.dir=file:///out/eventlog"), "{}", off.0);
         assert!(off.0.contains("--conf spark.eventLog.enabled=true j.py") && !off.0.contains("false"), "{}", off.0);
         assert_eq!(off.1, LogPlace::Ours);
@@ -254,7 +266,9 @@ mod tests {
         let (line, _) = edit("python job.py", None, &[], 1);
         assert_eq!(
             line,
-            format!("PYSPARK_SUBMIT_ARGS='--jars /e.jar --conf spark.plugins={CLASS} {OURS} pyspark-shell' python job.py")
+            format!(
+                "PYSPARK_SUBMIT_ARGS='--jars /e.jar --conf spark.plugins={CLASS} {OURS} pyspark-shell' python job.py"
+            )
         );
         let (line, _) = edit("python job.py", Some("--master 'local[4]' --jars x.jar pyspark-shell"), &[], 1);
         assert!(line.contains(r"--master '\''local[4]'\'' --jars x.jar,/e.jar pyspark-shell' python"), "{line}");

@@ -47,8 +47,14 @@ struct Perf<'a> {
 impl<'a> Tracers<'a> {
     /// Starts all tracers, and is sure that they trace. What was started is ended again when one does not start.
     pub(crate) fn start(plan: &'a Plan, tools: &mut Tools) -> Result<Self, RecordError> {
-        let mut tracers =
-            Self { plan, daemon: None, sessions: Vec::new(), perf: None, stopped_early_at_ms: None, issues: Vec::new() };
+        let mut tracers = Self {
+            plan,
+            daemon: None,
+            sessions: Vec::new(),
+            perf: None,
+            stopped_early_at_ms: None,
+            issues: Vec::new(),
+        };
         match tracers.start_all(tools) {
             Ok(()) => Ok(tracers),
             Err(error) => {
@@ -363,7 +369,8 @@ fn has_events(folder: &Path) -> bool {
 
 /// The sum of all numbers in elements of that name; None where there is none.
 fn sum(xml: &str, element: &str) -> Option<u64> {
-    let values = xml.split(&format!("<{element}>")).skip(1);
+    let tag = format!("<{element}>");
+    let values = xml.split(&tag).skip(1);
     values.map(|rest| rest.split('<').next()?.parse::<u64>().ok()).reduce(|sum, next| Some(sum? + next?)).flatten()
 }
 
@@ -380,7 +387,10 @@ mod tests {
     fn losses_of_all_channels_are_summed_and_unknown_is_none() {
         let xml = "<channel><discarded_events>3</discarded_events><lost_packets>0</lost_packets></channel>\
                    <channel><discarded_events>4</discarded_events></channel>";
-        assert_eq!((sum(xml, "discarded_events"), sum(xml, "lost_packets"), sum(xml, "other")), (Some(7), Some(0), None));
+        assert_eq!(
+            (sum(xml, "discarded_events"), sum(xml, "lost_packets"), sum(xml, "other")),
+            (Some(7), Some(0), None)
+        );
         assert_eq!(sum("<lost_packets>many</lost_packets>", "lost_packets"), None);
     }
 
