@@ -337,6 +337,19 @@ def test_the_jar_has_the_version_of_the_program() -> None:
     assert f"emberscope-spark-{version}.jar" in (folder / "Makefile").read_text()
 
 
+@pytest.mark.parametrize(("setting", "every"), [("3", 3), ("none", 1)])
+def test_one_task_in_so_many_is_told(setting: str, every: int, tmp_path: Path) -> None:
+    """By the task's id, with its start and its end; a setting that is no number is warned of, and samples nothing."""
+    with lttng.session(tmp_path / "trace"):
+        run = submit(VERSIONS[0], MASTERS["local"], tmp_path, "quick", spark__emberscope__sample=setting)
+    expected = {end["Task Info"]["Task ID"] for end in run.logged("TaskEnd") if end["Task Info"]["Task ID"] % every == 0}
+    assert len(expected) >= 3
+    for name in ("task_start", "task_end"):
+        assert {event["task_id"] for event in run.traced(name)} == expected
+    assert len(run.logged("JobStart")) == len(run.traced("job_start"))
+    assert ("no whole number over 0" in run.errors) == (setting == "none")
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_without_a_session_nothing_is_said(version: str, tmp_path: Path) -> None:
     """The job's result is right, nobody is warned, and no file stays."""

@@ -17,7 +17,8 @@ const MAGIC: &[u8; 8] = b"PERFILE2";
 pub struct PerfCounts {
     /// Events that are there.
     pub events: u64,
-    /// Events that came when the buffer was full. Both kinds of records that tell count the same events: the larger sum.
+    /// Events that came when the buffer was full. Two kinds of records tell of the same events, and may differ by a percent:
+    /// the larger sum.
     pub lost: u64,
 }
 

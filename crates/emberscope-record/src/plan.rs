@@ -14,9 +14,11 @@ use crate::submit::{self, LogPlace, Settings};
 
 /// Bytes of a CPU's buffer for perf. It held 400,000 events a second, eighty times what the light profile makes.
 const PERF_BUFFER: u64 = 4 << 20;
-/// Bytes of a CPU's four sub-buffers for the plugin's events, of which a task makes four at most.
+/// The least that it has when the size of all traces is bounded.
+const LEAST_PERF_BUFFER: u64 = 512 << 10;
+/// Bytes of each of a CPU's four sub-buffers for the plugin's events, of which a task makes four at most.
 const USER_SUB_BUFFER: u64 = 256 << 10;
-/// Bytes of a CPU's four sub-buffers for the kernel's events with LTTng.
+/// Bytes of each of a CPU's four sub-buffers for the kernel's events with LTTng.
 const KERNEL_SUB_BUFFER: u64 = 1 << 20;
 const SUB_BUFFERS: u64 = 4;
 /// The least that a sub-buffer, and a buffer of perf, may have.
@@ -336,10 +338,13 @@ fn perf_recorder(facts: &Facts, options: &Options, events: &[&str]) -> PerfRecor
     let mut record =
         Command::new(["perf", "record", "--output", &text(&data), "--clockid", "CLOCK_MONOTONIC", "--all-cpus"])
             .with(["--no-buildid", "--no-buildid-cache", "--synth=no"]);
-    let mut size = PERF_BUFFER;
+    let (mut size, cpus) = (PERF_BUFFER, facts.cpus.max(1) as u64);
     if let Some(bytes) = options.ring_buffer {
         record = record.with(["--overwrite", "--switch-output=signal", "--tail-synthesize"]);
-        size = power_of_two_below(bytes / facts.cpus.max(1) as u64);
+        size = power_of_two_below(bytes / cpus);
+    } else if let Some(bytes) = options.max_size {
+        // What is in the buffers when the size is reached is written too.
+        size = power_of_two_below(bytes / (4 * cpus)).clamp(LEAST_PERF_BUFFER, PERF_BUFFER);
     }
     record = record.with([format!("--mmap-pages={}K", size >> 10)]);
     if let Some(bytes) = options.max_size.filter(|_| options.ring_buffer.is_none()) {

@@ -29,6 +29,7 @@ pub(crate) struct Tracers<'a> {
     /// Sessions that were made.
     sessions: Vec<&'a Session>,
     perf: Option<Perf<'a>>,
+    stopped: bool,
     /// When tracing was stopped before the job ended, in milliseconds since 1970.
     pub(crate) stopped_early_at_ms: Option<i64>,
     /// What went wrong.
@@ -52,6 +53,7 @@ impl<'a> Tracers<'a> {
             daemon: None,
             sessions: Vec::new(),
             perf: None,
+            stopped: false,
             stopped_early_at_ms: None,
             issues: Vec::new(),
         };
@@ -148,7 +150,7 @@ impl<'a> Tracers<'a> {
 
     /// Stops tracing; nothing is written after this. With a ring buffer, perf's is written once more, or thrown away.
     pub(crate) fn stop(&mut self, keep_ring: bool, tools: &mut Tools) {
-        for session in &self.sessions {
+        for session in self.sessions.iter().filter(|_| !self.stopped) {
             if let Err(error) = tools.run(&session.stop()) {
                 self.issues.push(error.to_string());
             }
@@ -160,6 +162,7 @@ impl<'a> Tracers<'a> {
             }
             perf.ended = true;
         }
+        self.stopped = true;
     }
 
     /// Brings the traces to their places and ends what was started. `interrupted` says that nobody wants to wait for

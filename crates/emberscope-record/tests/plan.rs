@@ -200,7 +200,9 @@ fn a_ring_buffer_has_the_size_that_was_asked_for_and_writes_nothing_by_itself() 
 #[test]
 fn sizes_are_bounded_by_perf_itself_too() {
     let plan = planned(&machine(), &Options { max_size: Some(1 << 20), ..options() });
-    assert!(perf(&plan).contains("--max-size=1048576B"));
+    assert!(perf(&plan).contains("--mmap-pages=512K --max-size=1048576B"), "{}", perf(&plan));
+    let large = planned(&machine(), &Options { max_size: Some(1 << 30), ..options() });
+    assert!(perf(&large).contains("--mmap-pages=4096K"), "{}", perf(&large));
     assert_eq!(plan.max_size, Some(1 << 20));
 }
 

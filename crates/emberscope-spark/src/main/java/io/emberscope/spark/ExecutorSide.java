@@ -8,9 +8,11 @@ import org.apache.spark.api.plugin.PluginContext;
 /** The plugin in an executor (with a local master, in the driver too): watches its JVM and its tasks. */
 final class ExecutorSide implements ExecutorPlugin {
     private volatile boolean loaded;
+    private volatile long sample = 1;
 
     @Override
     public void init(PluginContext plugin, Map<String, String> fromDriver) {
+        sample = Tracing.sample(plugin.conf());
         loaded = Tracing.start(plugin);
     }
 
@@ -21,7 +23,7 @@ final class ExecutorSide implements ExecutorPlugin {
             return;
         }
         TaskContext task = TaskContext.get();
-        if (task == null) {
+        if (task == null || task.taskAttemptId() % sample != 0) {
             return;
         }
         // The context is gone when onTaskSucceeded comes. Listeners are called in the task's thread, last in, first out:

@@ -13,6 +13,9 @@ final class Tracing {
     /** Where the native library is, when it is not to come from the jar. */
     static final String LIBRARY = "spark.emberscope.library";
 
+    /** One task in so many, by its id, emits tracepoints. */
+    static final String SAMPLE = "spark.emberscope.sample";
+
     private static final Logger LOG = LoggerFactory.getLogger(EmberscopePlugin.class);
 
     /** Of the last application: a JVM may have one after another. */
@@ -39,6 +42,21 @@ final class Tracing {
             }
         }
         return watch != null;
+    }
+
+    /** One in how many tasks is traced: all of them where the setting is no whole number over 0. */
+    static long sample(SparkConf conf) {
+        String value = conf.get(SAMPLE, "1");
+        try {
+            long sample = Long.parseLong(value.trim());
+            if (sample > 0) {
+                return sample;
+            }
+        } catch (NumberFormatException isNone) {
+            // As below.
+        }
+        LOG.warn("Emberscope: {} is {}, which is no whole number over 0: every task is traced", SAMPLE, value);
+        return 1;
     }
 
     /** The host as the event log has it. The plugin's API fails in executors, which have no address of their own. */
