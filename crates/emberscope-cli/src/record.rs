@@ -37,6 +37,7 @@ Python program that starts Spark reads. Plugins, jars and event logs that are se
 SIGINT, SIGTERM and SIGHUP are passed to the job, and what was recorded until its end is kept. SIGUSR1 writes the ring buffers. \
 The exit code is the job's when it failed (128 and the signal's number when one ended it), else that of `diagnose`; 2 also \
 when nothing could be recorded.")]
+#[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 pub(crate) struct Record {
     /// The folder for the recording; it must not be there yet, or be empty
     #[arg(long, value_name = "DIR")]

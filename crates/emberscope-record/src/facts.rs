@@ -15,6 +15,7 @@ const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
 /// What the machine allows, and what there is already: all that a plan is made of besides what is asked for.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact by itself")]
 pub struct Facts {
     /// CPUs that are online.
     pub cpus: usize,
@@ -42,6 +43,7 @@ pub struct Facts {
 
 /// What perf can do here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact by itself")]
 pub struct Perf {
     /// Whether it is installed.
     pub installed: bool,

@@ -49,8 +49,12 @@ fn records(reader: &mut (impl Read + SeekRelative), mut left: u64) -> io::Result
         if !filled(reader, &mut header)? {
             break;
         }
-        let [a, b, c, d, _, _, e, f] = header;
-        let (kind, size) = (u32::from_ne_bytes([a, b, c, d]), u64::from(u16::from_ne_bytes([e, f])));
+        // The type, 16 bits that say how it came about, and the size with this header.
+        let (kind, size) = match header {
+            [k0, k1, k2, k3, _, _, s0, s1] => {
+                (u32::from_ne_bytes([k0, k1, k2, k3]), u64::from(u16::from_ne_bytes([s0, s1])))
+            }
+        };
         if size < 8 || size > left {
             break;
         }

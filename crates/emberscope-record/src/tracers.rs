@@ -17,7 +17,7 @@ use crate::run::RecordError;
 use crate::tools::{Tools, bytes, end, entries, send, wait_for};
 
 /// What tools may take to come up, to write a snapshot or to end. A machine may be busy: that is what is looked for.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const CONTROL: &str = ".perf.control";
 const ANSWER: &str = ".perf.answer";
 

@@ -100,7 +100,10 @@ fn lttngs_own_kernel_tracer_comes_first() {
     let setup = setup(&plan).split_off(5);
     assert_eq!(setup.first().map(String::as_str), Some("lttng create emberscope-kernel --output=/r/.kernel.partial"));
     let kernel = "lttng enable-event --kernel --session=emberscope-kernel --channel=emberscope";
-    assert!(setup.get(2).is_some_and(|line| line.starts_with(&format!("{kernel} sched_switch,sched_waking,"))), "{setup:?}");
+    assert!(
+        setup.get(2).is_some_and(|line| line.starts_with(&format!("{kernel} sched_switch,sched_waking,"))),
+        "{setup:?}"
+    );
     assert_eq!(setup.get(3), Some(&format!("{kernel} --syscall futex")));
     assert!(setup.get(2).is_some_and(|line| line.ends_with("lttng_statedump_process_state")), "{setup:?}");
     let page = plan.shell();
@@ -124,7 +127,9 @@ fn each_thing_that_is_missing_is_said_with_what_would_help() {
         let [lack] = plan.lacks.as_slice() else { panic!("{:?}", plan.lacks) };
         assert!(plan.kernel.is_none() && plan.user.is_some());
         assert!(lack.why.contains(why) && lack.remedy.contains(remedy), "{lack}");
-        assert!(lack.to_string().starts_with("not recorded: the kernel's events: LTTng's modules are not loaded, and "));
+        assert!(
+            lack.to_string().starts_with("not recorded: the kernel's events: LTTng's modules are not loaded, and ")
+        );
         assert!(plan.shell().starts_with(&format!("# {lack}\n")));
     }
     let plan = planned(&Facts { perf: Perf { paranoid: Some(-1), ..user }, ..machine() }, &options());
@@ -194,7 +199,9 @@ fn a_ring_buffer_has_the_size_that_was_asked_for_and_writes_nothing_by_itself() 
     let small = Options { ring_buffer: Some(100_000), ..options };
     let plan = planned(&machine(), &small);
     assert!(perf(&plan).contains("--mmap-pages=16K"), "{}", perf(&plan));
-    assert!(plan.sessions().flat_map(|session| &session.setup).any(|line| line.to_string().contains("--subbuf-size=4096 ")));
+    assert!(
+        plan.sessions().flat_map(|session| &session.setup).any(|line| line.to_string().contains("--subbuf-size=4096 "))
+    );
 }
 
 #[test]
@@ -220,7 +227,11 @@ fn a_dry_run_is_a_script() {
     let lines: Vec<&str> = page.lines().collect();
     assert_eq!(lines.get(1), Some(&"mkdir -p '/r r/eventlog'"));
     assert_eq!(lines.get(2), Some(&"lttng-sessiond --no-kernel --daemonize"));
-    assert!(lines.iter().any(|line| line.starts_with("PYSPARK_SUBMIT_ARGS='--jars /e.jar ") && line.ends_with("'my job.py'")));
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.starts_with("PYSPARK_SUBMIT_ARGS='--jars /e.jar ") && line.ends_with("'my job.py'"))
+    );
     assert!(page.contains("spark.eventLog.dir=file:///r%20r/eventlog"), "{page}");
     assert!(lines.contains(&"perf data convert --input '/r r/.perf.data' --to-ctf '/r r/kernel'"), "{page}");
     assert_eq!(lines.last(), Some(&"kill $(pidof lttng-sessiond)"));
