@@ -64,10 +64,13 @@ fuzz: ## Run every fuzz target for FUZZ_SECONDS.
 bench: build ## Compare with a Python reader and spark-rapids-tools (makes a log of 300 MB with PySpark first).
 	@benches/run.sh
 
-# The recorder runs under the first of the lab's versions of Spark; the others are installed when a run asks for them.
 LAB := /var/tmp/emberscope-lab
 LAB_PYTHON := $(LAB)/venvs/spark-3.5.9/bin/python
 
+bench-tracing: build spark-plugin $(LAB)/venvs/spark-3.5.9/ready ## Measure what tracing costs a Spark job of 100 ms tasks (PAIRS pairs; root, an idle machine, 10 minutes).
+	@$(LAB_PYTHON) benches/tracing.py --pairs $(or $(PAIRS),20) --python $(LAB_PYTHON) --json target/bench-tracing.json
+
+# The recorder runs under the first of the lab's versions of Spark; the others are installed when a run asks for them.
 $(LAB)/venvs/spark-3.5.9/ready: datasets/lab/requirements.txt
 	@python3 -m venv $(@D)
 	@$(@D)/bin/pip install --quiet --disable-pip-version-check -r $<
@@ -142,4 +145,4 @@ packages:
 spark-packages:
 	@$(MAKE) --no-print-directory packages PACKAGES="$(SPARK_PACKAGES)"
 
-.PHONY: help demo test build unit docs-fresh fmt clippy python spark-plugin spark-packages fuzz bench lab lab-advice lab-tables lab-figures figures-fresh models bless packages
+.PHONY: help demo test build unit docs-fresh fmt clippy python spark-plugin spark-packages fuzz bench bench-tracing lab lab-advice lab-tables lab-figures figures-fresh models bless packages

@@ -81,10 +81,10 @@ class Application:
         assert ready[:1] == ["ready"], "the application did not come up"
         self.rows = int(ready[1])
 
-    def block(self) -> float:
-        """Run a block; gives seconds."""
+    def block(self, rows: int | None = None) -> float:
+        """Run a block, of tasks with that many rows; gives seconds."""
         time.sleep(SETTLE_S)
-        self.process.stdin.write("\n")
+        self.process.stdin.write(f"{rows or self.rows}\n")
         self.process.stdin.flush()
         return float(self.process.stdout.readline())
 
@@ -174,8 +174,8 @@ def told(name: str, taken: list[tuple[float, float]]) -> dict[str, object]:
 
 
 def size(folder: Path) -> int:
-    """Give the bytes of all files."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    """Give the bytes of a file, or of all files of a folder."""
+    return sum(path.stat().st_size for path in (folder, *folder.rglob("*")) if path.is_file())
 
 
 def volume(setting: Setting, application: Application) -> dict[str, float]:
@@ -229,17 +229,10 @@ def main() -> None:
                 found.append(told(name, pairs(options.pairs, application.block, on)))
             bytes_written = volume(setting, application)
             with Application(setting, plugin=False) as without:
-                # Each was warmed up to rows of its own: quotients of both to their first block would hide nothing else.
-                found.append(told("plugin loaded, nobody listens", equal(options.pairs, without, application)))
+                off = lambda: without.block(application.rows)  # noqa: E731
+                found.append(told("plugin loaded, nobody listens", pairs(options.pairs, off, application.block)))
     if options.json:
         options.json.write_text(json.dumps({"comparisons": found, "bytes": bytes_written}, indent=1) + "\n")
-
-
-def equal(count: int, without: Application, application: Application) -> list[tuple[float, float]]:
-    """Run pairs of blocks of two applications, in seconds per million rows."""
-    off = lambda: 1e6 * without.block() / without.rows  # noqa: E731
-    on = lambda: 1e6 * application.block() / application.rows  # noqa: E731
-    return pairs(count, off, on)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The job of `tracing.py`: runs a block of equal tasks for each line on standard input, and prints how long it took."""
+"""The job of `tracing.py`: runs a block of equal tasks, with as many rows as each line on standard input says, and prints how long it took."""
 
 import sys
 import time
@@ -27,8 +27,8 @@ def main() -> None:
         off = block(rows) * slots / tasks / TASK_S
         rows = max(int(rows / min(max(off, 0.5), 2.0)), 100_000)
     print("ready", rows, flush=True)
-    for _ in sys.stdin:
-        print(block(rows), flush=True)
+    for line in sys.stdin:
+        print(block(int(line)), flush=True)
     spark.stop()
 
 
