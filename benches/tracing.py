@@ -1,9 +1,9 @@
 """What tracing costs a Spark job with tasks of about 100 ms, and how many bytes it writes.
 
-Blocks of equal tasks run in one warm application. Between blocks the tracers are started and stopped with the commands that
-`emberscope record --dry-run` prints, so that both sides of a pair run in the same JVMs, seconds apart; which side is first
-alternates. A third comparison has two applications side by side, one without the plugin and one with it and no session,
-which take turns. Medians of the paired differences are given with bootstrap intervals.
+Blocks of equal tasks run in one warm application. Between blocks the tracers are started and stopped with the commands
+that `emberscope record --dry-run` prints, so that both sides of a pair run in the same JVMs, seconds apart; which side is
+first alternates. A third comparison has two applications side by side, one without the plugin and one with it and no
+session, which take turns. Medians of the paired differences are given with bootstrap intervals.
 
     python benches/tracing.py --pairs 20 --python VENV/bin/python
 
@@ -55,7 +55,7 @@ class Setting:
 class Application:
     """A warm Spark application that runs blocks when asked."""
 
-    def __init__(self, setting: Setting, plugin: bool) -> None:
+    def __init__(self, setting: Setting, *, plugin: bool) -> None:
         """Start it and wait until it is warm."""
         [home] = setting.python.parents[1].glob("lib/python3*/site-packages/pyspark")
         # Python starts Spark, not the other way round: spark-submit keeps standard input for itself.
@@ -99,8 +99,8 @@ class Application:
 
 
 @contextmanager
-def tracing(setting: Setting, kernel: bool) -> Iterator[Path]:
-    """Trace as `emberscope record` does, with its own commands; gives the folder, where traces are when the `with` ends."""
+def tracing(setting: Setting, *, kernel: bool) -> Iterator[Path]:
+    """Trace with the commands of `emberscope record`; gives the folder, where traces are when the `with` ends."""
     folder = Path(tempfile.mkdtemp(dir=setting.work)) / "run"
     options = ["--out", str(folder), "--plugin", str(setting.jar), "--dry-run"]
     if not kernel:
@@ -108,23 +108,14 @@ def tracing(setting: Setting, kernel: bool) -> Iterator[Path]:
     page = lttng.run(str(setting.emberscope), "record", *options, "--", "true")
     before, _, after = page.partition("# The job\n")
     perf = None
-    for line in before.splitlines():
-        words = shlex.split(line.removesuffix(" & perf=$!"), comments=True)
-        if words[:2] == ["perf", "record"]:
-            control, answer = folder / "control", folder / "answer"
-            os.mkfifo(control)
-            os.mkfifo(answer)
-            words += [f"--control=fifo:{control},{answer}", "--delay=-1"]
-            perf = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            to, told = os.open(control, os.O_RDWR), os.open(answer, os.O_RDWR)
-            os.write(to, b"enable\n")
-            assert os.read(told, 16).startswith(b"ack")
-            os.close(to)
-            os.close(told)
-        elif words[:1] in (["lttng"], ["mkdir"]):
-            lttng.run(*words)
-    assert perf is not None or not kernel, "the kernel cannot be traced here"
     try:
+        for line in before.splitlines():
+            words = shlex.split(line.removesuffix(" & perf=$!"), comments=True)
+            if words[:2] == ["perf", "record"]:
+                perf = recording(words, folder)
+            elif words[:1] in (["lttng"], ["mkdir"]):
+                lttng.run(*words)
+        assert perf is not None or not kernel, "the kernel cannot be traced here"
         yield folder
     finally:
         if perf is not None:
@@ -133,12 +124,27 @@ def tracing(setting: Setting, kernel: bool) -> Iterator[Path]:
         for line in after.splitlines():
             words = shlex.split(line.partition(" |")[0], comments=True)
             if words[:2] in (["lttng", "stop"], ["lttng", "destroy"]):
-                lttng.run(*words)
+                subprocess.run(words, check=False, capture_output=True)
 
 
-def traced_block(setting: Setting, application: Application, kernel: bool) -> float:
+def recording(command: list[str], folder: Path) -> subprocess.Popen[bytes]:
+    """Start perf, and wait until it says that it records."""
+    control, answer = folder / "control", folder / "answer"
+    os.mkfifo(control)
+    os.mkfifo(answer)
+    command = [*command, f"--control=fifo:{control},{answer}", "--delay=-1"]
+    perf = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    to, told = os.open(control, os.O_RDWR), os.open(answer, os.O_RDWR)
+    os.write(to, b"enable\n")
+    assert os.read(told, 16).startswith(b"ack")
+    os.close(to)
+    os.close(told)
+    return perf
+
+
+def traced_block(setting: Setting, application: Application, *, kernel: bool) -> float:
     """Run a block while tracing."""
-    with tracing(setting, kernel) as folder:
+    with tracing(setting, kernel=kernel) as folder:
         seconds = application.block()
     shutil.rmtree(folder.parent)
     return seconds
@@ -196,7 +202,8 @@ def volume(setting: Setting, application: Application) -> dict[str, float]:
         "perf_data_bytes_per_task_second": size(data) / tasks,
         "converting_seconds_per_second": converting / wall,
     }
-    print(f"{len(starts)} tasks of {1000 * tasks / len(starts):.0f} ms in {wall:.1f} s of blocks, {tasks:.1f} task-seconds")
+    mean_ms = 1000 * tasks / len(starts)
+    print(f"{len(starts)} tasks of {mean_ms:.0f} ms in {wall:.1f} s of blocks, {tasks:.1f} task-seconds")
     for name, value in found.items():
         print(f"{name:36} {value:,.2f}" if value < 10 else f"{name:36} {value:,.0f}", flush=True)
     shutil.rmtree(folder.parent)
@@ -206,7 +213,7 @@ def volume(setting: Setting, application: Application) -> dict[str, float]:
 def main() -> None:
     """Measure and print; `--json` keeps every pair."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pairs", type=int, default=20, help="pairs of blocks of each comparison (at least 10 mean something)")
+    parser.add_argument("--pairs", type=int, default=20, help="pairs of each comparison (10 at least)")
     parser.add_argument("--tasks", type=int, default=40, help="tasks of a block")
     parser.add_argument("--master", default="local-cluster[2,1,1024]")
     parser.add_argument("--slots", type=int, default=2, help="tasks that run at once with that master")
@@ -225,7 +232,7 @@ def main() -> None:
         with Application(setting, plugin=True) as application:
             print(f"{setting.master}, blocks of {setting.tasks} tasks, {application.rows:,} rows a task", flush=True)
             for name, kernel in (("user space", False), ("user space and kernel (light)", True)):
-                on = lambda kernel=kernel: traced_block(setting, application, kernel)  # noqa: E731
+                on = lambda kernel=kernel: traced_block(setting, application, kernel=kernel)  # noqa: E731
                 found.append(told(name, pairs(options.pairs, application.block, on)))
             bytes_written = volume(setting, application)
             with Application(setting, plugin=False) as without:

@@ -51,7 +51,7 @@ def daemon() -> Iterator[None]:
         yield
     finally:
         # Somebody else may have come to use it.
-        if "currently no" in run("lttng", "list"):
+        if "currently no" in run("lttng", "list").lower():
             process.terminate()
             process.wait(timeout=30)
 

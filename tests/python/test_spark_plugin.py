@@ -342,7 +342,8 @@ def test_one_task_in_so_many_is_told(setting: str, every: int, tmp_path: Path) -
     """By the task's id, with its start and its end; a setting that is no number is warned of, and samples nothing."""
     with lttng.session(tmp_path / "trace"):
         run = submit(VERSIONS[0], MASTERS["local"], tmp_path, "quick", spark__emberscope__sample=setting)
-    expected = {end["Task Info"]["Task ID"] for end in run.logged("TaskEnd") if end["Task Info"]["Task ID"] % every == 0}
+    tasks = {end["Task Info"]["Task ID"] for end in run.logged("TaskEnd")}
+    expected = {task for task in tasks if task % every == 0}
     assert len(expected) >= 3
     for name in ("task_start", "task_end"):
         assert {event["task_id"] for event in run.traced(name)} == expected
