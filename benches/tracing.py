@@ -1,8 +1,8 @@
 """What tracing costs a Spark job with tasks of about 100 ms, and how many bytes it writes.
 
 Blocks of equal tasks run in one warm application. Between blocks the tracers are started and stopped with the commands
-that `emberscope record --dry-run` prints, so that both sides of a pair run in the same JVMs, seconds apart; which side is
-first alternates. A third comparison has two applications side by side, one without the plugin and one with it and no
+that `emberscope record --dry-run` prints, so that both sides of a pair run in the same JVMs, seconds apart; which side
+is first alternates. A third comparison has two applications side by side, one without the plugin and one with it and no
 session, which take turns. Medians of the paired differences are given with bootstrap intervals.
 
     python benches/tracing.py --pairs 20 --python VENV/bin/python

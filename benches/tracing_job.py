@@ -1,4 +1,4 @@
-"""The job of `tracing.py`: for each line, which is a number of rows, a block of equal tasks; prints how long it took."""
+"""The job of `tracing.py`: for each line, a number of rows, a block of equal tasks; prints how long it took."""
 
 import sys
 import time
