@@ -54,6 +54,14 @@ class Recording:
         """Give the traces of a tracer."""
         return [trace for trace in self.manifest["tracers"] if trace["kind"] == kind]
 
+    def events(self, folder: str = "user") -> list[lttng.Event]:
+        """Read Spark's tracepoints, less those of other applications that this user runs meanwhile."""
+        [log] = self.manifest["event_logs"]
+        application = Path(log["path"]).name.removesuffix(".inprogress")
+        events = lttng.read(self.folder / folder)
+        own = {event["vpid"] for event in events if event.name == "process" and event["app_id"] == application}
+        return [event for event in events if event["vpid"] in own]
+
     def said(self) -> list[str]:
         """Give Emberscope's own lines, among those of the job."""
         return re.findall(r"emberscope: (.*)", self.errors)
@@ -90,12 +98,11 @@ def babeltrace(folder: Path) -> list[str]:
     return lttng.run("babeltrace2", "--clock-seconds", str(folder)).splitlines()
 
 
-def assert_tracers_are_gone() -> None:
+def assert_tracers_are_gone(recording: Recording) -> None:
     """Nothing of a recording goes on running."""
-    names = lttng.run("ps", "-e", "-o", "args=")
-    assert "perf record --output" not in names
+    assert f"--output {recording.folder}" not in lttng.run("ps", "-e", "-o", "args=")
     if lttng.listening():
-        assert "emberscope-" not in lttng.run("lttng", "list")
+        assert str(recording.folder) not in lttng.run("lttng", "list")
 
 
 def skip_without_perf(recording: Recording) -> None:
@@ -126,14 +133,14 @@ def test_a_run_is_recorded_and_diagnosed(recorded: Recording) -> None:
     assert log["recorded"]
     diagnosis = json.loads((recorded.folder / "diagnosis.json").read_text())
     assert diagnosis["run"]["tasks"]["succeeded"] == TASKS
-    assert_tracers_are_gone()
+    assert_tracers_are_gone(recorded)
 
 
 def test_sparks_trace_has_every_task(recorded: Recording) -> None:
     """Of each executor, and nothing was discarded."""
     [trace] = recorded.traces("lttng-ust")
     assert (trace["discarded_events"], trace["lost_packets"], trace["stopped_early_at_ms"]) == (0, 0, None)
-    events = lttng.read(recorded.folder / trace["folder"])
+    events = recorded.events(trace["folder"])
     starts = [event for event in events if event.name == "task_start"]
     assert sorted(event["task_id"] for event in starts) == list(range(TASKS))
     assert {event["executor"] for event in events if event.name == "process"} == {"driver", "0", "1"}
@@ -154,7 +161,7 @@ def test_the_kernels_trace_has_the_threads_of_tasks_on_the_same_clock(recorded: 
         for line in lines
         if (found := re.match(r"\[(\d+\.\d+)\].* sched:sched_switch: .*next_pid = (\d+)", line))
     ]
-    events = lttng.read(recorded.folder / "user")
+    events = recorded.events()
     ends = {event["task_id"]: event.time_ns for event in events if event.name == "task_end"}
     for task in (event for event in events if event.name == "task_start"):
         span = range(task.time_ns, ends[task["task_id"]] + 1)
@@ -196,12 +203,12 @@ def test_a_recording_that_is_interrupted_is_whole(number: signal.Signals, tmp_pa
     manifest = run.manifest
     assert manifest["interrupted"]
     assert manifest["exit_code"] == 128 + number or manifest["signal"] == number
-    assert any(event.name == "task_start" for event in lttng.read(run.folder / "user"))
+    assert any(event.name == "task_start" for event in run.events())
     assert run.names() <= {"user", "kernel", "eventlog", "tools.log", "recording.json"}
     if number == signal.SIGTERM and not manifest["not_possible"]:
         [trace] = run.traces("perf")
         assert len(babeltrace(run.folder / trace["folder"])) == trace["events"]
-    assert_tracers_are_gone()
+    assert_tracers_are_gone(run)
 
 
 @pytest.mark.parametrize("end", ["well", "fail"])
@@ -219,7 +226,7 @@ def test_a_ring_buffer_is_written_when_the_job_fails(end: str, tmp_path: Path) -
         assert manifest["tracers"] == []
         assert run.names() == {"eventlog", "tools.log", "recording.json"}
         return
-    events = lttng.read(run.folder / "user")
+    events = run.events()
     assert sum(event.name == "task_end" for event in events) == 4
     if not manifest["not_possible"]:
         [trace] = run.traces("perf")
