@@ -77,16 +77,22 @@ class Application:
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        ready = self.process.stdout.readline().split()
-        assert ready[:1] == ["ready"], "the application did not come up"
-        self.rows = int(ready[1])
+        self.rows = int(self.process.stdout.readline())
+
+    def calibrate(self) -> None:
+        """Have tasks of the right length again: compilers go on for minutes."""
+        self.rows = int(self.ask("calibrate"))
+
+    def ask(self, line: str) -> str:
+        """Ask the application something."""
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline()
 
     def block(self, rows: int | None = None) -> float:
         """Run a block, of tasks with that many rows; gives seconds."""
         time.sleep(SETTLE_S)
-        self.process.stdin.write(f"{rows or self.rows}\n")
-        self.process.stdin.flush()
-        return float(self.process.stdout.readline())
+        return float(self.ask(str(rows or self.rows)))
 
     def __enter__(self) -> "Application":
         """Give itself."""
@@ -232,10 +238,13 @@ def main() -> None:
         with Application(setting, plugin=True) as application:
             print(f"{setting.master}, blocks of {setting.tasks} tasks, {application.rows:,} rows a task", flush=True)
             for name, kernel in (("user space", False), ("user space and kernel (light)", True)):
+                application.calibrate()
                 on = lambda kernel=kernel: traced_block(setting, application, kernel=kernel)  # noqa: E731
                 found.append(told(name, pairs(options.pairs, application.block, on)))
+            application.calibrate()
             bytes_written = volume(setting, application)
             with Application(setting, plugin=False) as without:
+                application.calibrate()
                 off = lambda: without.block(application.rows)  # noqa: E731
                 found.append(told("plugin loaded, nobody listens", pairs(options.pairs, off, application.block)))
     if options.json:
