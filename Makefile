@@ -14,9 +14,11 @@ DEMO := datasets/demo/healthy.zstd datasets/demo/skewed.zstd datasets/demo/failu
 # Seconds that each fuzz target runs in `make test`.
 FUZZ_SECONDS ?= 5
 PACKAGES := gcc g++ libc6-dev pkg-config python3 python3-venv
+# What the Spark plugin and its tests need besides; building and the demo do not.
+SPARK_PACKAGES := maven openjdk-17-jdk-headless liblttng-ust-dev lttng-tools babeltrace2
 
 help: ## Show the targets.
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: build ## Build, and diagnose real runs from datasets/.
 	@$(BIN) diagnose $(DEMO)
@@ -42,7 +44,11 @@ fmt:
 clippy: packages
 	@$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
 
-python: build $(VENV)/ready
+spark-plugin: spark-packages ## Build the Spark plugin, one jar with its native library, in target/spark (Maven).
+	@$(MAKE) --no-print-directory -C crates/emberscope-spark OUT=$(abspath target/spark)
+
+# Of the Spark plugin's tests, those versions run that EMBERSCOPE_SPARK_VERSIONS names; they are the lab's.
+python: build spark-plugin $(VENV)/ready
 	@$(BUILD) --workspace --examples
 	@$(VENV)/bin/ruff check --quiet datasets benches tests/python
 	@EMBERSCOPE_BIN=$(abspath $(BIN)) $(VENV)/bin/python -m pytest -q tests/python
@@ -58,10 +64,13 @@ fuzz: ## Run every fuzz target for FUZZ_SECONDS.
 bench: build ## Compare with a Python reader and spark-rapids-tools (makes a log of 300 MB with PySpark first).
 	@benches/run.sh
 
-# The recorder runs under the first of the lab's versions of Spark; the others are installed when a run asks for them.
 LAB := /var/tmp/emberscope-lab
 LAB_PYTHON := $(LAB)/venvs/spark-3.5.9/bin/python
 
+bench-tracing: build spark-plugin $(LAB)/venvs/spark-3.5.9/ready ## Measure what tracing costs a Spark job of 100 ms tasks (PAIRS pairs; root, an idle machine, 10 minutes).
+	@$(LAB_PYTHON) benches/tracing.py --pairs $(or $(PAIRS),20) --python $(LAB_PYTHON) --json target/bench-tracing.json
+
+# The recorder runs under the first of the lab's versions of Spark; the others are installed when a run asks for them.
 $(LAB)/venvs/spark-3.5.9/ready: datasets/lab/requirements.txt
 	@python3 -m venv $(@D)
 	@$(@D)/bin/pip install --quiet --disable-pip-version-check -r $<
@@ -133,4 +142,7 @@ packages:
 	  echo "Rust is missing (1.95 or newer; see rust-version in Cargo.toml). Install it with rustup, https://rustup.rs" >&2; exit 1; \
 	fi
 
-.PHONY: help demo test build unit docs-fresh fmt clippy python fuzz bench lab lab-advice lab-tables lab-figures figures-fresh models bless packages
+spark-packages:
+	@$(MAKE) --no-print-directory packages PACKAGES="$(SPARK_PACKAGES)"
+
+.PHONY: help demo test build unit docs-fresh fmt clippy python spark-plugin spark-packages fuzz bench bench-tracing lab lab-advice lab-tables lab-figures figures-fresh models bless packages

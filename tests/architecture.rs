@@ -11,6 +11,7 @@ use emberscope_tests::root;
 /// For each crate, those of ours that it may use: the arrows of the design, and nothing against them.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("emberscope-run", &[]),
+    ("emberscope-record", &[]),
     ("emberscope-ctf", &[]),
     ("emberscope-extract", &["emberscope-run", "emberscope-ctf"]),
     ("emberscope-rules", &["emberscope-run", "emberscope-extract"]),
@@ -30,6 +31,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "emberscope-rules",
             "emberscope-learn",
             "emberscope",
+            "emberscope-record",
             "emberscope-report",
             "emberscope-store",
             "emberscope-web",

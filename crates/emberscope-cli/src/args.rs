@@ -30,6 +30,7 @@ pub(crate) enum Command {
     Diagnose(Diagnose),
     #[cfg(feature = "tables")]
     Extract(Extract),
+    Record(crate::record::Record),
     Train(Train),
     Evaluate(Evaluate),
     Calibrate(Calibrate),

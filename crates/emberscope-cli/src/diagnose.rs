@@ -23,9 +23,33 @@ pub(crate) fn diagnose(
     err: &mut dyn Write,
     environment: Environment,
 ) -> anyhow::Result<u8> {
+    let (width, colour) = (environment.columns(), environment.colour_out);
+    let (report, code) = report(args, err, environment)?;
+    let Some(report) = report else { return Ok(code) };
+    let text = match args.format {
+        Format::Json => emberscope_report::json(&report)?,
+        Format::Markdown => emberscope_report::markdown(&report),
+        Format::Text => {
+            let colour = colour && args.out.is_none();
+            emberscope_report::text(&report, &TextOptions { width, colour })
+        }
+    };
+    match output::write(&text, args.out.as_deref(), out) {
+        Err(error) if output::is_closed_pipe(&error) => {}
+        result => result?,
+    }
+    Ok(code)
+}
+
+/// The diagnoses of all inputs and the exit code; no report where no input could be diagnosed.
+pub(crate) fn report(
+    args: &args::Diagnose,
+    err: &mut dyn Write,
+    environment: Environment,
+) -> anyhow::Result<(Option<Report>, u8)> {
     let config = config(args)?;
     let threads = environment.threads(args.threads)?;
-    let (width, colour, bars) = (environment.columns(), environment.colour_out, environment.progress);
+    let bars = environment.progress;
     let mut inputs = inputs::find(&args.inputs, environment.stdin, err)?;
 
     let bar = progress::bar(inputs.bytes(), bars);
@@ -47,33 +71,21 @@ pub(crate) fn diagnose(
     }
     warn_of_twins(&diagnoses, &paths, err)?;
     if diagnoses.is_empty() {
-        return Ok(FAILED);
+        return Ok((None, FAILED));
     }
     let failed = !inputs.unreadable.is_empty();
     if config.redact {
         inputs.unreadable.iter_mut().for_each(redact);
     }
     let found = config.fail_on.is_some_and(|severity| diagnoses.iter().any(|diagnosis| diagnosis.reaches(severity)));
-    let report = Report::new(diagnoses, inputs.unreadable);
-    let text = match args.format {
-        Format::Json => emberscope_report::json(&report)?,
-        Format::Markdown => emberscope_report::markdown(&report),
-        Format::Text => {
-            let colour = colour && args.out.is_none();
-            emberscope_report::text(&report, &TextOptions { width, colour })
-        }
-    };
-    match output::write(&text, args.out.as_deref(), out) {
-        Err(error) if output::is_closed_pipe(&error) => {}
-        result => result?,
-    }
-    Ok(if failed {
+    let code = if failed {
         FAILED
     } else if found {
         FINDINGS
     } else {
         CLEAN
-    })
+    };
+    Ok((Some(Report::new(diagnoses, inputs.unreadable)), code))
 }
 
 /// The configuration file with the options of the command line on top.

@@ -1,6 +1,6 @@
 //! The command line: [`run`] takes arguments and writers and gives the exit code, so that tests call it in process.
 //!
-//! Exit codes: 0 nothing at or over `--fail-on`, 1 findings at or over it, 2 could not do it (all of it, or a part). A reader
+//! Exit codes (`record` gives the job's own when that failed): 0 nothing at or over `--fail-on`, 1 findings at or over it, 2 could not do it (all of it, or a part). A reader
 //! that closes the pipe has what it wanted: that is no error.
 
 mod args;
@@ -14,6 +14,7 @@ mod extract;
 mod inputs;
 mod output;
 mod progress;
+mod record;
 mod reflow;
 mod train;
 
@@ -64,6 +65,7 @@ fn command(
         Command::Diagnose(args) => diagnose::diagnose(&args, out, err, environment),
         #[cfg(feature = "tables")]
         Command::Extract(args) => extract::extract(&args, out, err, environment),
+        Command::Record(args) => record::record(&args, out, err, environment),
         Command::Train(args) => train::train(&args, out, err, &environment),
         Command::Evaluate(args) => evaluate::evaluate(&args, out, &environment),
         Command::Calibrate(args) => evaluate::calibrate(&args, out, &environment),
