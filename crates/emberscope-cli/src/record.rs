@@ -202,8 +202,8 @@ fn diagnose(
     Ok(code)
 }
 
-/// The arguments of `emberscope diagnose` for a recording. `_recording` is what `--trace` is to name.
-fn diagnosed(logs: &[PathBuf], _recording: &Path, fail_on: Option<Severity>) -> args::Diagnose {
+/// The arguments of `emberscope diagnose` for a recording.
+fn diagnosed(logs: &[PathBuf], recording: &Path, fail_on: Option<Severity>) -> args::Diagnose {
     args::Diagnose {
         inputs: logs.to_vec(),
         format: Format::Text,
@@ -213,6 +213,7 @@ fn diagnosed(logs: &[PathBuf], _recording: &Path, fail_on: Option<Severity>) -> 
         redact: false,
         config: None,
         models: ModelArgs::default(),
+        trace: if recording.join("user").is_dir() { vec![recording.to_owned()] } else { Vec::new() },
         threads: None,
     }
 }

@@ -70,6 +70,7 @@ issue_codes! {
     ImplausibleTimes "implausible-times" Warning "The times in the log lie more than a year apart: a clock was wrong, or times of several runs were mixed. The length of the run, and every share of it, is doubtful.",
     UnreadableTrace "unreadable-trace" Warning "A trace, or a stream of one, could not be read to its end; what it told after that is lost.",
     TraceEventsLost "trace-events-lost" Warning "A tracer could not keep up and discarded events: tasks of that time have no kernel features.",
+    TraceWithoutTasks "trace-without-tasks" Warning "A folder of traces has no events of Emberscope's Spark plugin: which thread ran which task is not known, and the traces were not used.",
     TraceWithoutClock "trace-without-clock" Warning "The clock of a trace cannot be brought together with the others; it was not used.",
     TraceOfOtherApplication "trace-of-other-application" Info "Traced tasks are of another application; they were passed over.",
     TooManyIds "too-many-ids" Error "More ids than the limit; those beyond it were not tracked.",

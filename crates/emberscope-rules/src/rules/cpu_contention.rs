@@ -11,6 +11,7 @@ use crate::problem::Problem;
 use crate::rule::{Context, Outcome, Rule, Threshold};
 use crate::support::blocked::{self, Blocked, Cause, StageBlocked};
 use crate::support::loss::{Losses, StageLoss};
+use crate::support::traced::{TRACED_SHARE, Waited, named};
 use crate::words;
 
 /// The rule.
@@ -18,7 +19,18 @@ pub(super) static RULE: Rule = Rule {
     problem: Problem::CpuContention,
     summary: "In nearly all stages and on all executors tasks were off the CPU for no reason that the log names.",
     documentation: include_str!("cpu_contention.md"),
-    thresholds: &[WAIT_RATIO, COVERED_SHARE, MIN_CPU, FINE_DISK, HAD_CPU, STARVED, MIN_STAGES, FLOOR, LEAST],
+    thresholds: &[
+        WAIT_RATIO,
+        COVERED_SHARE,
+        MIN_CPU,
+        FINE_DISK,
+        HAD_CPU,
+        STARVED,
+        MIN_STAGES,
+        FLOOR,
+        LEAST,
+        TRACED_SHARE,
+    ],
     explained_by: &[],
     check,
 };
@@ -90,11 +102,42 @@ const LEAST: Threshold = Threshold {
 };
 
 fn check(ctx: &Context<'_>) -> Outcome {
+    if let Some(waited) = Waited::of(ctx, emberscope_run::Cause::Cpu) {
+        return Outcome::of(proven(ctx, &waited).into_iter().collect());
+    }
     if let Some(missing) = blocked::missing(ctx) {
         return missing;
     }
     let stages = blocked::stages(ctx);
     Outcome::of(finding(ctx, &stages).into_iter().collect())
+}
+
+/// What the kernel's trace shows; the event log's guess is not asked then.
+fn proven(ctx: &Context<'_>, waited: &Waited<'_>) -> Option<Finding> {
+    let what = |who: Option<&str>| {
+        who.map_or_else(|| "for a CPU".to_owned(), |who| format!("for a CPU, which most of all {who} held"))
+    };
+    let mut finding = waited.finding(ctx, Problem::CpuContention, &what, &FLOOR, &LEAST)?;
+    finding.advice = advice(ctx, 1.0 - waited.share());
+    // What would tell the causes apart is told.
+    finding.advice.retain(|advice| !advice.text.starts_with("What tells the causes apart"));
+    if let Some(culprit) = waited.culprit() {
+        let text = if culprit.tid.is_some() {
+            format!(
+                "More threads of the executor itself want to run than it has CPUs: {} has them most. Compilation and garbage collection \
+                 do at the start of a run; threads of a library do when it has a pool of its own (OMP_NUM_THREADS, \
+                 MKL_NUM_THREADS).",
+                named(culprit),
+            )
+        } else {
+            format!(
+                "Look what {} is: move it to another host or time, or leave it CPUs that Spark does not use.",
+                named(culprit),
+            )
+        };
+        finding.advice.insert(0, Advice::text(text));
+    }
+    Some(finding)
 }
 
 /// Whether a stage waits for no reason that the log names.

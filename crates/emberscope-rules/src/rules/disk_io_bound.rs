@@ -9,6 +9,7 @@ use crate::rule::{Context, Outcome, Rule, Threshold};
 use crate::support::blocked::{self, Blocked, Cause, StageBlocked};
 use crate::support::loss::{HALF_A_SECOND, Losses, StageLoss, stage_subject};
 use crate::support::partitioning::set_new;
+use crate::support::traced::{TRACED_SHARE, Waited};
 use crate::words;
 
 /// The rule.
@@ -16,7 +17,7 @@ pub(super) static RULE: Rule = Rule {
     problem: Problem::DiskIoBound,
     summary: "Tasks were off the CPU while they moved bytes to or from files, and for no other reason that the log names.",
     documentation: include_str!("disk_io_bound.md"),
-    thresholds: &[WAIT_RATIO, WRITE_RATIO, ELSEWHERE, HAD_CPU, FLOOR, HALF_A_SECOND],
+    thresholds: &[WAIT_RATIO, WRITE_RATIO, ELSEWHERE, HAD_CPU, FLOOR, HALF_A_SECOND, TRACED_SHARE],
     explained_by: &[Problem::MemorySpill, Problem::SchedulerDelay, Problem::SmallFiles],
     check,
 };
@@ -59,6 +60,9 @@ const FLOOR: Threshold = Threshold {
 };
 
 fn check(ctx: &Context<'_>) -> Outcome {
+    if let Some(waited) = Waited::of(ctx, emberscope_run::Cause::Disk) {
+        return Outcome::of(proven(ctx, &waited).into_iter().collect());
+    }
     if let Some(missing) = blocked::missing(ctx) {
         return missing;
     }
@@ -137,6 +141,27 @@ fn finding(ctx: &Context<'_>, hits: &[(&StageBlocked<'_>, StageLoss)]) -> Option
         losses.stage_attempts(),
     ));
     finding.advice = advice(ctx, worst, &total);
+    Some(finding)
+}
+
+/// What the kernel's trace shows; the event log's guess is not asked then.
+fn proven(ctx: &Context<'_>, waited: &Waited<'_>) -> Option<Finding> {
+    let what = |who: Option<&str>| {
+        who.map_or_else(|| "for a disk".to_owned(), |who| format!("for a disk, most of all through {who}"))
+    };
+    let mut finding = waited.finding(ctx, Problem::DiskIoBound, &what, &FLOOR, &HALF_A_SECOND)?;
+    let stages = blocked::stages(ctx);
+    if let Some(worst) = stages.iter().max_by(|a, b| a.blocked.io_bytes.total_cmp(&b.blocked.io_bytes)) {
+        finding.advice = advice(ctx, worst, &worst.blocked);
+        // What would tell the causes apart is told.
+        finding.advice.retain(|advice| !advice.text.starts_with("What tells it apart"));
+    }
+    if finding.advice.is_empty() {
+        finding.advice.push(Advice::text(
+            "Read and write less, or give the executors' local directories and their input faster disks; `iostat -x` on the host shows \
+             which disk it is.",
+        ));
+    }
     Some(finding)
 }
 

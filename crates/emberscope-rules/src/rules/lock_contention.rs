@@ -11,6 +11,7 @@ use crate::problem::Problem;
 use crate::rule::{Context, Outcome, Rule, Threshold};
 use crate::support::blocked::{self, Blocked, Settled, StageBlocked};
 use crate::support::loss::{Losses, StageLoss, stage_subject};
+use crate::support::traced::{TRACED_SHARE, Waited};
 use crate::words;
 
 /// The rule.
@@ -18,7 +19,7 @@ pub(super) static RULE: Rule = Rule {
     problem: Problem::LockContention,
     summary: "Tasks of one stage waited for no named reason while many ran in an executor, and not while few did.",
     documentation: include_str!("lock_contention.md"),
-    thresholds: &[WAIT_RATIO, ALONE_FACTOR, OTHERS_FACTOR, MIN_ALONE, FLOOR, LEAST],
+    thresholds: &[WAIT_RATIO, ALONE_FACTOR, OTHERS_FACTOR, MIN_ALONE, FLOOR, LEAST, TRACED_SHARE],
     explained_by: &[Problem::CpuContention],
     check,
 };
@@ -64,11 +65,33 @@ const LEAST: Threshold = Threshold {
 };
 
 fn check(ctx: &Context<'_>) -> Outcome {
+    if let Some(waited) = Waited::of(ctx, emberscope_run::Cause::Lock) {
+        return Outcome::of(proven(ctx, &waited).into_iter().collect());
+    }
     if let Some(missing) = blocked::missing(ctx) {
         return missing;
     }
     let stages = blocked::stages(ctx);
     Outcome::of(stages.iter().filter_map(|stage| finding(ctx, stage, &stages)).collect())
+}
+
+/// What the kernel's trace shows; the event log's guess is not asked then.
+fn proven(ctx: &Context<'_>, waited: &Waited<'_>) -> Option<Finding> {
+    let what = |_: Option<&str>| "for what other tasks of the same executor held".to_owned();
+    let mut finding = waited.finding(ctx, Problem::LockContention, &what, &FLOOR, &LEAST)?;
+    finding.advice = vec![Advice::text(
+        "Look for what the tasks share in one JVM: a synchronized method, a static formatter or parser, a connection pool, a logger, a \
+         cache with one lock. A thread dump of an executor while it runs names it: BLOCKED threads, and the one that holds the lock.",
+    )];
+    let cores = ctx.run.worker_executors().filter_map(|executor| executor.cores).max().unwrap_or(0);
+    if cores > 1 && !crate::deployment::is_local(ctx.run) {
+        let half = (cores / 2).max(1);
+        let text = format!(
+            "Until then, fewer tasks in each JVM wait less: {half} instead of {cores} cores per executor, with twice the executors.",
+        );
+        finding.advice.push(Advice::text(text).set("spark.executor.cores", half.to_string()));
+    }
+    Some(finding)
 }
 
 fn finding(ctx: &Context<'_>, stage: &StageBlocked<'_>, stages: &[StageBlocked<'_>]) -> Option<Finding> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use emberscope_extract::features::{Metric, StageSummary};
-use emberscope_run::{ExecutorId, StageKey, TaskColumn, Unit};
+use emberscope_run::{ExecutorId, StageKey, TaskColumn, TaskRow, Unit};
 
 use crate::deployment;
 use crate::finding::{Advice, Evidence, Finding, Subject};
@@ -12,6 +12,7 @@ use crate::rule::{Context, Outcome, Rule, Threshold};
 use crate::support::loss::{HALF_A_SECOND, Losses, StageLoss};
 use crate::support::partitioning::set_new;
 use crate::support::tasks::{self, Task};
+use crate::support::traced::prove;
 use crate::words;
 
 /// The rule.
@@ -310,6 +311,10 @@ fn finding(ctx: &Context<'_>, host: Option<&str>, mut slow: Vec<(ExecutorId, Com
         losses.stage_attempts(),
     ));
     finding.advice = advice(ctx, host_name, factor, cpu, gc, losses.worst());
+    let rows: Vec<TaskRow> = ctx.run.stages.values().flat_map(|stage| stage.tasks.rows()).collect();
+    let (mine, others): (Vec<&TaskRow>, Vec<&TaskRow>) =
+        rows.iter().partition(|row| ctx.run.executor_of(row) == Some(id));
+    prove(ctx, &mut finding, mine, others);
     Some(finding)
 }
 

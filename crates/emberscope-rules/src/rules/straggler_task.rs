@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use emberscope_extract::features::{Metric, StageSummary};
-use emberscope_run::{StageKey, TaskColumn, TaskId, Unit};
+use emberscope_run::{StageKey, TaskColumn, TaskId, TaskRow, Unit};
 
 use crate::deployment;
 use crate::finding::{Advice, Evidence, Finding};
@@ -13,6 +13,7 @@ use crate::support::blocked::{Blocked, runs_python};
 use crate::support::loss::{Losses, StageLoss};
 use crate::support::partitioning::set_new;
 use crate::support::tasks::{self, Task};
+use crate::support::traced::prove;
 use crate::words;
 
 /// The rule.
@@ -223,6 +224,11 @@ fn finding(ctx: &Context<'_>, group: Group) -> Option<Finding> {
             .over(ctx.threshold(&TASK_FACTOR) * worst.expected_ms)
             .against(worst.expected_ms),
     );
+    let rows: Vec<TaskRow> = ctx.run.stages.get(&worst.key).into_iter().flat_map(|stage| stage.tasks.rows()).collect();
+    let its = worst.task.row.get(TaskColumn::TaskId);
+    let (mine, others): (Vec<&TaskRow>, Vec<&TaskRow>) =
+        rows.iter().partition(|row| row.get(TaskColumn::TaskId) == its);
+    prove(ctx, &mut finding, mine, others);
     let parts = Blocked::of_task(&worst.task.row);
     if let Some(parts) = parts {
         finding.evidence.extend(

@@ -8,6 +8,7 @@ pub(crate) mod memory;
 pub(crate) mod partitioning;
 pub(crate) mod shuffle;
 pub(crate) mod tasks;
+pub(crate) mod traced;
 
 /// A sum of amounts from a log, which may be any: it stays at its end where another would overflow.
 pub(crate) fn total(amounts: impl Iterator<Item = u64>) -> u64 {

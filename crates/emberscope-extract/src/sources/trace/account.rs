@@ -122,6 +122,10 @@ impl Accounts {
             if let (Some(tid), Some(pid)) = (tid, pid) {
                 replay.machine.thread(tid, time).pid = Some(pid);
             }
+            let here = if kind == Kind::Switch { number(&event, 0) } else { tid };
+            if let Some(ended) = here.and_then(|tid| replay.machine.present(cpu, time, tid)) {
+                replay.ended(&ended);
+            }
             match kind {
                 Kind::Switch => {
                     let (Some(prev), Some(next)) = (number(&event, 0), number(&event, 2)) else { continue };

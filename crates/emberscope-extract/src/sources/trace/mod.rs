@@ -35,15 +35,6 @@ pub enum TraceError {
         /// The folder.
         path: PathBuf,
     },
-    /// Its traces are not of the Spark plugin.
-    #[error(
-        "{}: no events of Emberscope's Spark plugin (emberscope:task_start) in its traces: which thread ran which task is not known",
-        path.display()
-    )]
-    NoTasks {
-        /// The folder.
-        path: PathBuf,
-    },
 }
 
 /// Reads the traces of hosts, one folder a host, and puts what they tell to the run.
@@ -53,7 +44,7 @@ pub enum TraceError {
 ///
 /// # Errors
 ///
-/// When a folder has no trace of the plugin. What is lost or damaged in traces is an import issue of the run.
+/// When a folder cannot be listed or has no trace. What is lost or damaged in traces is an import issue of the run.
 pub fn read_traces(folders: &[PathBuf], run: &mut Run, options: TraceOptions) -> Result<(), TraceError> {
     let mut trace = Trace::default();
     let mut accounts = Accounts::new(options.stretches);
@@ -81,7 +72,8 @@ fn read_host(folder: &Path, run: &mut Run, trace: &mut Trace, accounts: &mut Acc
         }
     }
     let Some(clock) = user.iter().find_map(|trace| trace.clocks().first()) else {
-        return Err(TraceError::NoTasks { path: folder.to_owned() });
+        run.issues.add(IssueCode::TraceWithoutTasks, || None, || folder.display().to_string());
+        return Ok(());
     };
     let offset_ns = clock.time_ns(0).unwrap_or(0);
     let host = trace.hosts.len() as u32;
