@@ -148,6 +148,58 @@ def files(work: Path) -> Iterator[None]:
     yield
 
 
+BRIDGE = "traces0"
+HOST = "10.78.0.1"
+NETNS = ("traces-w1", "traces-w2")
+
+
+def ip(*arguments: str) -> None:
+    """Run ip."""
+    subprocess.run(["ip", *arguments], check=True)
+
+
+@contextmanager
+def two_hosts(work: Path) -> Iterator[None]:
+    """Have a standalone cluster of two workers, each in a network namespace of its own."""
+    spark_class = next(SPARK.glob("lib/python3*/site-packages/pyspark")) / "bin/spark-class"
+    started = []
+    ip("link", "add", BRIDGE, "type", "bridge")
+    try:
+        ip("address", "add", f"{HOST}/24", "dev", BRIDGE)
+        ip("link", "set", BRIDGE, "up")
+        command = [spark_class, "org.apache.spark.deploy.master.Master", "--host", HOST, "--port", "7077"]
+        started.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        for number, name in enumerate(NETNS):
+            ip("netns", "add", name)
+            ip("link", "add", f"veth-{name}", "type", "veth", "peer", "name", "eth0", "netns", name)
+            ip("link", "set", f"veth-{name}", "master", BRIDGE, "up")
+            ip("-n", name, "address", "add", f"10.78.0.{11 + number}/24", "dev", "eth0")
+            ip("-n", name, "link", "set", "eth0", "up")
+            ip("-n", name, "link", "set", "lo", "up")
+            command = ["ip", "netns", "exec", name, spark_class, "org.apache.spark.deploy.worker.Worker"]
+            command += [f"spark://{HOST}:7077", "--host", f"10.78.0.{11 + number}", "--cores", "1", "--memory", "1g"]
+            command += ["--work-dir", str(work / name)]
+            started.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        time.sleep(8)
+        yield
+    finally:
+        for process in reversed(started):
+            process.terminate()
+            process.wait()
+        for name in NETNS:
+            subprocess.run(["ip", "netns", "delete", name], check=False)
+        subprocess.run(["ip", "link", "delete", BRIDGE], check=False)
+
+
+@contextmanager
+def slow_network(_: Path) -> Iterator[None]:
+    """Let 30 Mbit a second out of each worker's namespace."""
+    limit = ["tbf", "rate", "30mbit", "burst", "32kb", "latency", "2s"]
+    for name in NETNS:
+        subprocess.run(["ip", "netns", "exec", name, "tc", "qdisc", "add", "dev", "eth0", "root", *limit], check=True)
+    yield
+
+
 SCENARIOS = {
     "healthy": Scenario(None),
     "healthy-files": Scenario(None, kind="files", around=files),
@@ -159,7 +211,17 @@ SCENARIOS = {
         master="local-cluster[1,2,1024]",
         around=files,
         conf={"spark.hadoop.fs.file.impl": "LockedFiles", "spark.hadoop.fs.file.impl.disable.cache": "true"},
-        environment={"LAB_LOCK_PASSES": "40"},
+        environment={"LAB_LOCK_PASSES": "400"},
+    ),
+    "slow-network": Scenario(
+        "network",
+        kind="shuffle",
+        rows=40_000,
+        rounds=3,
+        master=f"spark://{HOST}:7077",
+        conf={"spark.driver.host": HOST, "spark.shuffle.compress": "false"},
+        around=two_hosts,
+        during=slow_network,
     ),
     "stopped": Scenario("stopped", rows=700_000_000, rounds=1, during=stopping),
     "small-heap": Scenario(

@@ -214,13 +214,9 @@ impl Machine {
             Now::Runnable { .. } => self.thread(tid, time).since.max(idle_since).min(time),
             _ => time,
         };
-        let of_network = self.last_net_rx.is_some_and(|last| (0..LATE_NS).contains(&(at - last)));
         let did = match now {
             Now::Runnable { .. } => Did::Queue { cpu },
-            Now::Blocked { state } if state & UNINTERRUPTIBLE != 0 => Did::Disk,
-            Now::Blocked { state } if state & STOPPED != 0 => Did::Stopped,
-            Now::Blocked { .. } if of_network => Did::Network,
-            Now::Blocked { .. } => Did::Timer,
+            Now::Blocked { state } => self.unseen(state, at),
             Now::Unknown | Now::Running { .. } => Did::Unknown,
         };
         let of_cpu = self.cpu(cpu);
@@ -230,6 +226,20 @@ impl Machine {
         let thread = self.thread(tid, time);
         let migrated = thread.last_cpu.replace(cpu).is_some_and(|last| last != cpu);
         Some(Ended { tid, past, preempted: false, migrated })
+    }
+
+    /// What a thread waited for that came to an idle CPU and that nobody was seen to wake.
+    fn unseen(&self, state: u64, at: i64) -> Did {
+        let of_network = self.last_net_rx.is_some_and(|last| (0..LATE_NS).contains(&(at - last)));
+        if state & UNINTERRUPTIBLE != 0 {
+            Did::Disk
+        } else if state & STOPPED != 0 {
+            Did::Stopped
+        } else if of_network {
+            Did::Network
+        } else {
+            Did::Timer
+        }
     }
 
     /// `sched_switch`: gives what ended, of the thread that leaves and of the one that comes.
@@ -268,8 +278,7 @@ impl Machine {
             let did = match thread.now {
                 Now::Runnable { .. } => Did::Queue { cpu },
                 // Its wake-up is missing.
-                Now::Blocked { state } if state & UNINTERRUPTIBLE != 0 => Did::Disk,
-                Now::Blocked { state } if state & STOPPED != 0 => Did::Stopped,
+                Now::Blocked { state } if prev == 0 || state & INTERRUPTIBLE == 0 => self.unseen(state, time),
                 Now::Unknown | Now::Running { .. } | Now::Blocked { .. } => Did::Unknown,
             };
             let past = self.end(next, time, did, Now::Running { cpu });
