@@ -2,13 +2,12 @@
 
     python -m datasets.traces.record EMBERSCOPE [NAME...]
 
-Needs root (perf, cgroups, loop devices, network namespaces), LTTng, and the lab's Spark (`make lab` sets it up). Nothing else
-should run meanwhile.
+Needs root (perf, cgroups, loop devices, network namespaces), LTTng, and the lab's Spark (`make lab` sets it up).
+Nothing else should run meanwhile.
 """
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -110,7 +109,9 @@ def slow_disk(work: Path) -> Iterator[None]:
     with image.open("wb") as file:
         file.truncate(200 * MIB)
     subprocess.run(["mkfs.ext4", "-q", "-O", "^has_journal", image], check=True)
-    loop = subprocess.run(["losetup", "--find", "--show", "--direct-io=on", image], check=True, capture_output=True, text=True)
+    loop = subprocess.run(
+        ["losetup", "--find", "--show", "--direct-io=on", image], check=True, capture_output=True, text=True
+    )
     device = loop.stdout.strip()
     mount.mkdir()
     subprocess.run(["mount", device, mount], check=True)
@@ -127,7 +128,7 @@ def slow_disk(work: Path) -> Iterator[None]:
 
 def throttle(device: str, bytes_per_second: int) -> None:
     """Limit what is read from a device; 0 is no limit."""
-    number = os.stat(device).st_rdev
+    number = Path(device).stat().st_rdev
     limit = f"{os.major(number)}:{os.minor(number)} {bytes_per_second}"
     Path("/sys/fs/cgroup/blkio/blkio.throttle.read_bps_device").write_text(limit)
 
@@ -254,7 +255,14 @@ def record(emberscope: str, name: str, scenario: Scenario, work: Path) -> None:
     command += ["--master", scenario.master]
     for key, value in conf.items():
         command += ["--conf", f"{key}={value}"]
-    command += [str(HERE / "job.py"), scenario.kind, str(scenario.rounds), str(scenario.rows), str(work / "data"), str(marker)]
+    command += [
+        str(HERE / "job.py"),
+        scenario.kind,
+        str(scenario.rounds),
+        str(scenario.rows),
+        str(work / "data"),
+        str(marker),
+    ]
     with ExitStack() as stack:
         if scenario.around:
             stack.enter_context(scenario.around(work))

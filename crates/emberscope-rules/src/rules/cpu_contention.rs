@@ -11,7 +11,7 @@ use crate::problem::Problem;
 use crate::rule::{Context, Outcome, Rule, Threshold};
 use crate::support::blocked::{self, Blocked, Cause, StageBlocked};
 use crate::support::loss::{Losses, StageLoss};
-use crate::support::traced::{TRACED_SHARE, Waited, named};
+use crate::support::traced::{TRACED_SHARE, Waited};
 use crate::words;
 
 /// The rule.
@@ -122,17 +122,17 @@ fn proven(ctx: &Context<'_>, waited: &Waited<'_>) -> Option<Finding> {
     // What would tell the causes apart is told.
     finding.advice.retain(|advice| !advice.text.starts_with("What tells the causes apart"));
     if let Some(culprit) = waited.culprit() {
-        let text = if culprit.tid.is_some() {
+        let text = if culprit.own {
             format!(
                 "More threads of the executor itself want to run than it has CPUs: {} has them most. Compilation and garbage collection \
                  do at the start of a run; threads of a library do when it has a pool of its own (OMP_NUM_THREADS, \
                  MKL_NUM_THREADS).",
-                named(culprit),
+                culprit.words,
             )
         } else {
             format!(
                 "Look what {} is: move it to another host or time, or leave it CPUs that Spark does not use.",
-                named(culprit),
+                culprit.words,
             )
         };
         finding.advice.insert(0, Advice::text(text));

@@ -4,19 +4,18 @@ use std::collections::{BTreeMap, HashMap};
 
 use emberscope_ctf::{Events, Trace as Ctf};
 use emberscope_run::{
-    Blame, Cause, Culprit, ImportIssues, IssueCode, Stop, Stretch, TaskTrace, ThreadState, Trace, TraceColumn,
+    Cause, Culprit, ImportIssues, IssueCode, Stop, Stretch, TaskTrace, ThreadState, Trace, TraceColumn,
 };
 
 use super::blame::{Asked as Waits, explain, stopped_until};
 use super::kernel::{Asked, Kind, number};
+use super::open::Open;
 use super::spark::{JvmStop, Task, ranges};
 use super::threads::{Did, Ended, Machine, Now, Past, Tid};
 
 /// A thread that a timer wakes and that blocks again so soon looked only whether it may go on: HotSpot's threads do that while
 /// they wait for a lock (`ObjectMonitor::enter`).
 const LOOK_NS: i64 = 100_000;
-/// The most parts of blame that are kept of a task.
-const MAX_BLAME: usize = 12;
 
 /// What the kernel's traces of a host were.
 #[derive(Debug, Default)]
@@ -38,20 +37,6 @@ pub(super) struct Accounts {
     by_culprit: HashMap<Culprit, u32>,
     stops: Vec<Stop>,
     stretches: Vec<Stretch>,
-}
-
-/// The account of a task that runs.
-struct Open {
-    tid: Tid,
-    /// Its process as the kernel names it.
-    pid: Option<u32>,
-    start: i64,
-    /// What is accounted up to here.
-    until: i64,
-    values: TaskTrace,
-    blame: Vec<(Cause, Option<u32>, i64)>,
-    /// Waits that a timer ended, of which it is not known yet whether they were looks at a lock.
-    looks: Vec<Past>,
 }
 
 impl Accounts {
@@ -123,8 +108,8 @@ impl Accounts {
                 replay.machine.thread(tid, time).pid = Some(pid);
             }
             let here = if kind == Kind::Switch { number(&event, 0) } else { tid };
-            if let Some(ended) = here.and_then(|tid| replay.machine.present(cpu, time, tid)) {
-                replay.ended(&ended);
+            if let Some(tid) = here {
+                replay.present(cpu, time, tid);
             }
             match kind {
                 Kind::Switch => {
@@ -322,6 +307,10 @@ impl<'a> Replay<'a> {
 
     fn end(&mut self, time: i64, index: usize) {
         let Some(tid) = self.open.get(&index).map(|open| open.tid) else { return };
+        let cpu = self.tasks.get(index).and_then(|task| task.end_cpu);
+        if let Some(cpu) = cpu {
+            self.present(cpu, time, tid);
+        }
         let thread = self.machine.thread(tid, time);
         if thread.task == Some(index) {
             thread.task = None;
@@ -338,27 +327,14 @@ impl<'a> Replay<'a> {
         if time > self.last {
             return;
         }
-        for &column in &[TraceColumn::Preemptions, TraceColumn::Migrations] {
-            open.values.add(column, 0);
-        }
-        if self.has_page_faults {
-            open.values.add(TraceColumn::PageFaults, 0);
-        }
-        if self.has_block {
-            for column in [TraceColumn::BlockReadBytes, TraceColumn::BlockWriteBytes, TraceColumn::BlockRequests] {
-                open.values.add(column, 0);
-            }
-        }
-        ThreadState::ALL.iter().for_each(|state| open.values.add(state.column(), 0));
-        Cause::ALL.iter().for_each(|cause| open.values.add(cause.column(), 0));
-        open.values.set(TraceColumn::Traced, (time - open.start).max(0) as u64);
-        open.blame.sort_by_key(|&(cause, culprit, ns)| (std::cmp::Reverse(ns), cause, culprit));
-        open.blame.truncate(MAX_BLAME);
-        let blame = |&(cause, culprit, ns): &(Cause, Option<u32>, i64)| Blame { cause, culprit, ns: ns.max(0) as u64 };
-        open.values.blame = open.blame.iter().map(blame).collect();
+        open.close(time, self.has_page_faults, self.has_block);
         if let Some(task) = self.tasks.get(index) {
             self.accounts.tasks.insert(task.id, open.values);
         }
+    }
+
+    fn present(&mut self, cpu: u32, time: i64, tid: Tid) {
+        self.machine.present(cpu, time, tid).iter().flatten().for_each(|ended| self.ended(ended));
     }
 
     fn ended(&mut self, ended: &Ended) {
@@ -383,7 +359,7 @@ impl<'a> Replay<'a> {
             let is_wait = matches!(past.did, Did::Wait { .. } | Did::Timer | Did::Unknown);
             if is_wait && let Some(until) = stopped_until(stops, &past) {
                 self.state(&mut open, index, past.start, until, ThreadState::Safepoint, None);
-                add(&mut open, Cause::Safepoint, None, until - past.start);
+                open.add(Cause::Safepoint, None, until - past.start);
                 past.start = until;
             }
             if past.end > past.start {
@@ -452,7 +428,7 @@ impl<'a> Replay<'a> {
         explain(&self.machine, asked, past, &mut |cause, tid, ns| found.push((cause, tid, ns)));
         for (cause, tid, ns) in found {
             let culprit = tid.map(|tid| self.accounts.culprit(&self.machine, tid, open.pid));
-            add(open, cause, culprit, ns);
+            open.add(cause, culprit, ns);
         }
     }
 
@@ -482,13 +458,5 @@ impl<'a> Replay<'a> {
         if let Some(open) = self.current_task(cpu).and_then(|index| self.open.get_mut(&index)) {
             open.values.add(TraceColumn::PageFaults, 1);
         }
-    }
-}
-
-fn add(open: &mut Open, cause: Cause, culprit: Option<u32>, ns: i64) {
-    open.values.add(cause.column(), ns.max(0) as u64);
-    match open.blame.iter_mut().find(|blame| (blame.0, blame.1) == (cause, culprit)) {
-        Some(blame) => blame.2 += ns,
-        None => open.blame.push((cause, culprit, ns)),
     }
 }

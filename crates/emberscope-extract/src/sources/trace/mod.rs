@@ -6,6 +6,7 @@
 mod account;
 mod blame;
 mod kernel;
+mod open;
 mod spark;
 mod threads;
 

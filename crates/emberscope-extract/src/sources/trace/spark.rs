@@ -13,6 +13,8 @@ pub(super) struct Task {
     pub(super) tid: u32,
     /// The CPU on which it told its begin.
     pub(super) cpu: Option<u32>,
+    /// The CPU on which it told its end.
+    pub(super) end_cpu: Option<u32>,
     pub(super) start_ns: i64,
     pub(super) end_ns: i64,
 }
@@ -54,7 +56,7 @@ pub(super) fn is_of_plugin(trace: &Trace) -> bool {
 pub(super) fn read(traces: &[Trace], offset_ns: i64, fault: &mut dyn FnMut(String)) -> Told {
     let mut selection = Selection::new();
     let start = selection.event(TASK_START, &["task_id", "context.vpid", "context.vtid", "packet.cpu_id"]);
-    let end = selection.event(TASK_END, &["task_id", "context.vpid"]);
+    let end = selection.event(TASK_END, &["task_id", "context.vpid", "packet.cpu_id"]);
     let process = selection.event(PROCESS, &["app_id", "context.vpid"]);
     let gc_start = selection.event(GC_START, &["context.vpid"]);
     let gc_end = selection.event(GC_END, &["context.vpid"]);
@@ -78,12 +80,12 @@ pub(super) fn read(traces: &[Trace], offset_ns: i64, fault: &mut dyn FnMut(Strin
             let (Some(task_id), Some(pid), Some(tid)) = (event.value(0).as_u64(), id(&event, 1), id(&event, 2)) else {
                 continue;
             };
-            let task = Task { id: task_id, pid, tid, cpu: id(&event, 3), start_ns: time, end_ns: time };
+            let task = Task { id: task_id, pid, tid, cpu: id(&event, 3), end_cpu: None, start_ns: time, end_ns: time };
             open.insert((pid, task_id), task);
         } else if which == end {
             let (Some(task_id), Some(pid)) = (event.value(0).as_u64(), id(&event, 1)) else { continue };
             if let Some(mut task) = open.remove(&(pid, task_id)) {
-                task.end_ns = time;
+                (task.end_ns, task.end_cpu) = (time, id(&event, 2));
                 told.tasks.push(task);
             }
         } else if which == process {

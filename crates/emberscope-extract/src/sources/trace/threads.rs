@@ -15,7 +15,7 @@ const MAX_HISTORY: usize = 4096;
 const AFTER_IRQ_NS: i64 = 20_000;
 
 /// How long after the last packet a thread that comes from nowhere may have been woken by it.
-const LATE_NS: i64 = 5_000_000;
+const LATE_NS: i64 = 50_000_000;
 
 pub(super) type Tid = u32;
 
@@ -198,37 +198,48 @@ impl Machine {
         past
     }
 
-    /// An event in a thread on a CPU that was last seen to become idle: the thread came meanwhile, and nobody wrote that down.
+    /// An event in a thread on a CPU that was last seen to have become idle, or to have another thread: the switch to it is
+    /// missing. Gives what ended.
     ///
     /// Some kernels do not trace what happens in the idle task (seen in virtual machines: four of five switches from it are
     /// missing in perf's traces). A thread that was woken had the idle CPU at once. One that nobody was seen to wake was woken by an
     /// interrupt of the idle CPU, as a thread that wakes another is traced.
-    pub(super) fn present(&mut self, cpu: u32, time: i64, tid: Tid) -> Option<Ended> {
+    pub(super) fn present(&mut self, cpu: u32, time: i64, tid: Tid) -> [Option<Ended>; 2] {
         let of_cpu = self.cpu(cpu);
-        if of_cpu.current != Some(0) || tid == 0 {
-            return None;
+        let last = std::mem::replace(&mut of_cpu.last_event, time);
+        let (current, since) = (of_cpu.current, of_cpu.since);
+        let Some(before) = current.filter(|&before| before != tid && tid != 0) else { return [None; 2] };
+        let mut ended = [None; 2];
+        if before != 0 {
+            self.gaps += 1;
+            if self.thread(before, time).now == (Now::Running { cpu }) {
+                let past = self.end(before, last.clamp(since, time.max(since)), Did::Run { cpu }, Now::Unknown);
+                ended[1] = Some(Ended { tid: before, past, preempted: false, migrated: false });
+            }
         }
-        let idle_since = of_cpu.since;
         let now = self.thread(tid, time).now;
         let at = match now {
-            Now::Runnable { .. } => self.thread(tid, time).since.max(idle_since).min(time),
+            Now::Runnable { .. } if before == 0 => self.thread(tid, time).since.max(since).min(time),
             _ => time,
         };
         let did = match now {
-            Now::Runnable { .. } => Did::Queue { cpu },
+            Now::Runnable { .. } if before == 0 => Did::Queue { cpu },
             Now::Blocked { state } => self.unseen(state, at),
-            Now::Unknown | Now::Running { .. } => Did::Unknown,
+            Now::Unknown | Now::Running { .. } | Now::Runnable { .. } => Did::Unknown,
         };
         let of_cpu = self.cpu(cpu);
-        of_cpu.keep(idle_since, at, 0);
+        if before == 0 {
+            of_cpu.keep(since, at, 0);
+        }
         (of_cpu.current, of_cpu.since) = (Some(tid), at);
         let past = self.end(tid, at, did, Now::Running { cpu });
         let thread = self.thread(tid, time);
         let migrated = thread.last_cpu.replace(cpu).is_some_and(|last| last != cpu);
-        Some(Ended { tid, past, preempted: false, migrated })
+        ended[0] = Some(Ended { tid, past, preempted: false, migrated });
+        ended
     }
 
-    /// What a thread waited for that came to an idle CPU and that nobody was seen to wake.
+    /// What a thread waited for that nobody was seen to wake: an interrupt of an idle CPU did, as all else is traced.
     fn unseen(&self, state: u64, at: i64) -> Did {
         let of_network = self.last_net_rx.is_some_and(|last| (0..LATE_NS).contains(&(at - last)));
         if state & UNINTERRUPTIBLE != 0 {
@@ -278,8 +289,8 @@ impl Machine {
             let did = match thread.now {
                 Now::Runnable { .. } => Did::Queue { cpu },
                 // Its wake-up is missing.
-                Now::Blocked { state } if prev == 0 || state & INTERRUPTIBLE == 0 => self.unseen(state, time),
-                Now::Unknown | Now::Running { .. } | Now::Blocked { .. } => Did::Unknown,
+                Now::Blocked { state } => self.unseen(state, time),
+                Now::Unknown | Now::Running { .. } => Did::Unknown,
             };
             let past = self.end(next, time, did, Now::Running { cpu });
             self.thread(next, time).last_cpu = Some(cpu);
@@ -449,12 +460,16 @@ mod tests {
         machine.switch(0, 2_000, 7, 1, 0);
         machine.switch(1, 1_500, 0, 0, 8);
         machine.wake(1, 5_000, 7, Some(0));
-        assert_eq!(ended(machine.present(0, 9_000, 7)), (5_000, 5_000, Did::Queue { cpu: 0 }));
+        assert_eq!(ended(machine.present(0, 9_000, 7)[0]), (5_000, 5_000, Did::Queue { cpu: 0 }));
         let out = machine.switch(0, 9_000, 7, 2, 0);
         assert_eq!(ended(out[0]), (5_000, 9_000, Did::Run { cpu: 0 }));
         // Nobody was seen to wake it: it waited for the disk until it is seen again.
-        assert_eq!(ended(machine.present(0, 12_000, 7)), (9_000, 12_000, Did::Disk));
+        assert_eq!(ended(machine.present(0, 12_000, 7)[0]), (9_000, 12_000, Did::Disk));
         assert_eq!(machine.gaps, 0);
+        // Its CPU was taken by 9, and 9 was not seen to leave it.
+        machine.switch(0, 13_000, 7, 0, 9);
+        assert_eq!(ended(machine.present(0, 20_000, 7)[0]), (13_000, 20_000, Did::Unknown));
+        assert_eq!(machine.gaps, 1);
     }
 
     #[test]
