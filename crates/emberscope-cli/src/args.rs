@@ -95,6 +95,7 @@ pub(crate) enum Command {
   emberscope diagnose --only data-skew,small-files logs/
   emberscope diagnose --format markdown --out comment.md --fail-on warning app.zstd
   zstdcat app.zstd | emberscope diagnose --redact --format json -
+  emberscope diagnose --trace run/ run/eventlog
 
 Configuration (TOML):
   disabled = [\"poor-locality\"]

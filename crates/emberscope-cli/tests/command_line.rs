@@ -343,7 +343,7 @@ fn help_has_examples_and_offers_only_what_is_there() {
     let help = emberscope(&["diagnose", "--help"]);
     assert_eq!(help.code, 0);
     assert!(help.out.contains("Examples:"));
-    for absent in ["html", "perfetto", "--trace"] {
+    for absent in ["html", "perfetto"] {
         assert!(!help.out.contains(absent), "{absent}");
     }
     assert!(emberscope(&["completions", "bash"]).out.contains("complete -F _emberscope"));
