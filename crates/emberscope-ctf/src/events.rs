@@ -6,7 +6,8 @@ use std::path::Path;
 
 use crate::error::Error;
 use crate::lost::LostStream;
-use crate::metadata::EventClass;
+use crate::metadata::class::Structure;
+use crate::metadata::{EventClass, StreamClass};
 use crate::plan::{EventPlan, Selection, Source, TracePlan};
 use crate::program::Raw;
 use crate::record::Record;
@@ -64,12 +65,12 @@ impl<'t> Events<'t> {
                 events.streams.push(first);
             }
         }
-        events.faults.reverse();
         for index in 0..events.streams.len() {
             if let Some(time) = events.advance(index) {
                 events.waiting.push(Reverse((time, index)));
             }
         }
+        events.faults.reverse();
         events
     }
 
@@ -170,9 +171,23 @@ impl<'a> Event<'a> {
         self.head.clock_value
     }
 
+    /// Whether its stream has a clock, without which times say nothing.
+    pub fn has_clock(&self) -> bool {
+        self.stream_class().is_some_and(|class| class.clock.is_some())
+    }
+
+    fn stream_class(&self) -> Option<&'a StreamClass> {
+        self.stream.trace.metadata.streams.get(self.stream.class)
+    }
+
+    /// The fields of the context that all events of its stream have.
+    pub fn common_context(&self) -> Option<&'a Structure> {
+        self.stream_class().map(|class| &class.event_context)
+    }
+
     /// Its class.
     pub fn class(&self) -> Option<&'a EventClass> {
-        self.stream.trace.metadata.streams.get(self.stream.class)?.events.get(self.plan.class)
+        self.stream_class()?.events.get(self.plan.class)
     }
 
     /// Its name.

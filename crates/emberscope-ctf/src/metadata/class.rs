@@ -243,6 +243,16 @@ pub struct Blob {
     pub encoding: Option<Encoding>,
 }
 
+impl Array {
+    /// How many elements there are, if that is always the same.
+    pub fn fixed_length(&self) -> Option<u64> {
+        match self.length {
+            Length::Fixed(count) => Some(count),
+            Length::Of(_) => None,
+        }
+    }
+}
+
 impl Class {
     /// The alignment of its first bit, in bits.
     pub(crate) fn align(&self) -> u32 {
@@ -264,7 +274,8 @@ impl Class {
             Self::Structure(structure) => structure.members.iter().all(|member| member.class.is_empty()),
             Self::Array(array) => matches!(array.length, Length::Fixed(0)) || array.element.is_empty(),
             Self::Blob(blob) => matches!(blob.length, Length::Fixed(0)),
-            Self::Variant(_) | Self::Optional(_) => true,
+            Self::Variant(variant) => variant.choices.iter().all(|choice| choice.member.class.is_empty()),
+            Self::Optional(optional) => optional.class.is_empty(),
         }
     }
 

@@ -31,9 +31,12 @@ pub(super) fn text(bytes: &[u8]) -> Result<(String, Option<ByteOrder>), Fault> {
         let (Some(content_bits), Some(packet_bits), true) = (word(24), word(28), packet.len() >= HEADER_BYTES) else {
             return Err(Fault::new(at, "a packet of metadata is cut within its header"));
         };
-        let coded = packet.get(32..36).unwrap_or_default();
-        if coded.iter().take(3).any(|&scheme| scheme != 0) {
+        let coded = packet.get(32..35).unwrap_or_default();
+        if coded.iter().any(|&scheme| scheme != 0) {
             return Err(Fault::new(at + 32, "compressed, encrypted or checksummed metadata are not supported"));
+        }
+        if let Some([major, minor]) = packet.get(35..HEADER_BYTES).filter(|version| *version != [1, 8]) {
+            return Err(Fault::new(at + 35, format!("metadata of CTF {major}.{minor} in packets are not supported")));
         }
         let (content_bytes, packet_bytes) = (content_bits as usize / 8, packet_bits as usize / 8);
         if content_bytes < HEADER_BYTES || packet_bytes < content_bytes {
