@@ -193,12 +193,14 @@ fn errors_name_the_byte_and_the_reason() {
 
 /// From, to, packets: as babeltrace2 prints them in `Discarded packets (N packets)`.
 type Lost = (i64, i64, u64);
+/// Trace, events, and what is lost of which streams.
+type Case = (&'static str, u64, &'static [(&'static str, &'static [Lost])]);
 
 #[test]
 fn lost_packets_are_those_that_babeltrace2_prints() {
     let Some(root) = shared("ctf/packet-seq-num") else { return };
     const S: i64 = 13_515_309_000_000_000;
-    let cases: [(&str, u64, &[(&str, &[Lost])]); 6] = [
+    let cases: [Case; 6] = [
         ("2-lost-before-last", 3, &[("test_stream_0", &[(S + 40, S + 41, 2)])]),
         ("2-streams-lost-in-1", 8, &[("test_stream_0", &[(S + 80, S + 81, 2)])]),
         (
