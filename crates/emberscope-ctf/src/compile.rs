@@ -6,15 +6,21 @@ use crate::program::{Case, Count, Load, Program, Step};
 /// Says where the value of a field goes, by its path.
 pub(crate) type Wanted<'a> = &'a dyn Fn(&[&str]) -> Option<u16>;
 
-/// Slots of signed integers, which selectors compare as such.
-pub(crate) type SignedSlots = Vec<bool>;
-
 impl Program {
     /// Compiles a structure.
-    pub(crate) fn of(structure: &Structure, wanted: Wanted<'_>, signed: &SignedSlots) -> Self {
+    pub(crate) fn of(structure: &Structure, wanted: Wanted<'_>, signed: &[bool]) -> Self {
+        Self::of_all(&[(structure, wanted)], signed)
+    }
+
+    /// Compiles structures that stand one behind another.
+    pub(crate) fn of_all(structures: &[(&Structure, Wanted<'_>)], signed: &[bool]) -> Self {
+        let wanted: Wanted<'_> = &|_| None;
         let mut compiler =
             Compiler { steps: Vec::new(), pending: 0, loads: Vec::new(), known: 1, phase: 0, wanted, signed };
-        compiler.structure(structure, &mut Vec::new());
+        for (structure, wanted) in structures {
+            compiler.wanted = *wanted;
+            compiler.structure(structure, &mut Vec::new());
+        }
         compiler.flush();
         Self(compiler.steps)
     }
@@ -29,7 +35,7 @@ struct Compiler<'a> {
     known: u32,
     phase: u32,
     wanted: Wanted<'a>,
-    signed: &'a SignedSlots,
+    signed: &'a [bool],
 }
 
 impl Compiler<'_> {
@@ -129,7 +135,8 @@ impl Compiler<'_> {
                     }
                     _ if array.element.is_empty() => {}
                     Some((bits, align)) if !has_slot(&array.element) => {
-                        let stride = bits.next_multiple_of(u64::from(align));
+                        // An element too large for 64 bits is too large for any packet.
+                        let stride = bits.checked_next_multiple_of(u64::from(align)).unwrap_or(u64::MAX);
                         match count {
                             Count::Fixed(0) => {}
                             Count::Fixed(count) if stride.saturating_mul(count) < 1 << 20 => {

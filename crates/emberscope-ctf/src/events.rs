@@ -221,8 +221,8 @@ impl<'a> Event<'a> {
     ///
     /// # Errors
     ///
-    /// When a text is not of the encoding that the metadata say.
+    /// When a text is not of the encoding that the metadata say, or there are more than 4,000,000 fields.
     pub fn record(&self) -> Result<Record, Error> {
-        Record::of(self.stream, &self.head, self.class(), self.stream.trace.path())
+        Record::of(self.stream, &self.head, self.class())
     }
 }

@@ -1,10 +1,10 @@
 //! What is read of the events of a trace: programs for a selection.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use crate::compile::SignedSlots;
+use crate::compile::Wanted;
 use crate::metadata::Metadata;
-use crate::metadata::class::{Class, Structure};
 use crate::program::Program;
 
 /// The events and fields that somebody asks for.
@@ -50,7 +50,7 @@ pub(crate) struct EventPlan {
     pub(crate) class: usize,
     pub(crate) sources: Vec<Source>,
     /// Contexts and payload.
-    pub(crate) body: [Program; 3],
+    pub(crate) body: Vec<Arc<Program>>,
 }
 
 #[derive(Debug)]
@@ -63,6 +63,8 @@ pub(crate) struct StreamPlan {
     large: HashMap<u64, u32>,
 }
 
+/// Members of a common context that is compiled together with each event's fields: one step less for each event that is read.
+const FEW: usize = 64;
 const NONE: u32 = u32::MAX;
 const SMALL: u64 = 1 << 16;
 
@@ -91,13 +93,7 @@ pub(crate) struct TracePlan {
 
 impl TracePlan {
     pub(crate) fn of(metadata: &Metadata, selection: &Selection) -> Self {
-        let mut signed = vec![false; usize::from(metadata.slots)];
-        mark(&metadata.packet_header, &mut signed);
-        for stream in &metadata.streams {
-            let of_stream = [&stream.packet_context, &stream.event_header, &stream.event_context];
-            let of_events = stream.events.iter().flat_map(|event| [&event.context, &event.payload]);
-            of_stream.into_iter().chain(of_events).for_each(|structure| mark(structure, &mut signed));
-        }
+        let signed = &metadata.slots;
         let mut packet: Vec<&str> = Vec::new();
         for (_, fields) in &selection.events {
             packet.extend(fields.iter().filter_map(|field| field.strip_prefix("packet.")));
@@ -105,18 +101,19 @@ impl TracePlan {
         packet.sort_unstable();
         packet.dedup();
         let none = |_: &[&str]| None;
-        let header = Program::of(&metadata.packet_header, &none, &signed);
+        let header = Program::of(&metadata.packet_header, &none, signed);
         let of_packet = |path: &[&str]| packet.binary_search(&path.join(".").as_str()).ok().map(|index| index as u16);
         let mut streams = Vec::with_capacity(metadata.streams.len());
         for stream in &metadata.streams {
             let mut plan = StreamPlan {
-                context: Program::of(&stream.packet_context, &of_packet, &signed),
-                header: Program::of(&stream.event_header, &none, &signed),
+                context: Program::of(&stream.packet_context, &of_packet, signed),
+                header: Program::of(&stream.event_header, &none, signed),
                 header_align: stream.event_header.full_align(),
                 events: Vec::new(),
                 small: Vec::new(),
                 large: HashMap::new(),
             };
+            let mut commons: HashMap<Option<usize>, Arc<Program>> = HashMap::new();
             for (index, class) in stream.events.iter().enumerate() {
                 let chosen = selection.events.iter().position(|(name, _)| *name == class.name);
                 let fields = chosen.and_then(|which| selection.events.get(which)).map_or(&[][..], |event| &event.1);
@@ -129,12 +126,15 @@ impl TracePlan {
                         found.map(|index| index as u16)
                     }
                 };
-                let context = wanted("context.");
-                let body = [
-                    Program::of(&stream.event_context, &context, &signed),
-                    Program::of(&class.context, &context, &signed),
-                    Program::of(&class.payload, &wanted(""), &signed),
-                ];
+                let (context, payload) = (wanted("context."), wanted(""));
+                let common: (_, Wanted<'_>) = (&stream.event_context, &context);
+                let own: [(_, Wanted<'_>); 2] = [(&class.context, &context), (&class.payload, &payload)];
+                let body = if chosen.is_some() && common.0.members.len() <= FEW {
+                    vec![Arc::new(Program::of_all(&[common, own[0], own[1]], signed))]
+                } else {
+                    let common = commons.entry(chosen).or_insert_with(|| Arc::new(Program::of_all(&[common], signed)));
+                    vec![Arc::clone(common), Arc::new(Program::of_all(&own, signed))]
+                };
                 let source = |(index, field): (usize, &String)| {
                     let of_packet = field.strip_prefix("packet.").and_then(|name| packet.binary_search(&name).ok());
                     of_packet.map_or(Source::Event(index as u16), |index| Source::Packet(index as u16))
@@ -155,25 +155,5 @@ impl TracePlan {
         }
         let event_fields = selection.events.iter().map(|event| event.1.len()).max().unwrap_or(0);
         Self { header, streams, packet_fields: packet.len(), event_fields }
-    }
-}
-
-/// Notes which slots hold signed integers.
-fn mark(structure: &Structure, signed: &mut SignedSlots) {
-    structure.members.iter().for_each(|member| mark_class(&member.class, signed));
-}
-
-fn mark_class(class: &Class, signed: &mut SignedSlots) {
-    match class {
-        Class::Integer(integer) => {
-            if let Some(place) = integer.slot.and_then(|slot| signed.get_mut(usize::from(slot))) {
-                *place = integer.signed;
-            }
-        }
-        Class::Structure(structure) => mark(structure, signed),
-        Class::Array(array) => mark_class(&array.element, signed),
-        Class::Variant(variant) => variant.choices.iter().for_each(|choice| mark_class(&choice.member.class, signed)),
-        Class::Optional(optional) => mark_class(&optional.class, signed),
-        Class::Float { .. } | Class::String(_) | Class::Blob(_) => {}
     }
 }

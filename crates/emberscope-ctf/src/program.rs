@@ -33,6 +33,8 @@ pub(crate) enum Stop {
     Magic,
     /// A text of an encoding that is not what it says.
     Size,
+    /// More fields than are shown.
+    Fields,
 }
 
 /// What roles tell.

@@ -1,7 +1,5 @@
 //! All fields of an event as a tree, for people and for comparison; slow.
 
-use std::path::Path;
-
 use crate::bits;
 use crate::error::Error;
 use crate::metadata::EventClass;
@@ -44,21 +42,31 @@ pub struct Record {
 }
 
 impl Record {
-    pub(crate) fn of(stream: &Stream<'_>, head: &Head, class: Option<&EventClass>, path: &Path) -> Result<Self, Error> {
+    pub(crate) fn of(stream: &Stream<'_>, head: &Head, class: Option<&EventClass>) -> Result<Self, Error> {
         let empty = Structure::default();
         let common = stream.trace.metadata.streams.get(stream.class).map_or(&empty, |stream| &stream.event_context);
         let (specific, payload) = class.map_or((&empty, &empty), |class| (&class.context, &class.payload));
         let mut cursor = stream.body_cursor(head);
-        let mut sink = Sink { slots: stream.sink.slots.clone(), ..Sink::default() };
+        let sink = Sink { slots: stream.sink.slots.clone(), ..Sink::default() };
+        let mut sink = Walker { sink, signed: &stream.trace.metadata.slots, fields: 0 };
         let mut read = |structure: &Structure| {
             walk_structure(structure, &mut cursor, &mut sink)
-                .map_err(|_| Error::stream(path, 0, "a field that is not what the metadata say"))
+                .map_err(|stop| stream.stopped(stop, head.body_at, "the body of an event"))
         };
         Ok(Self { common_context: read(common)?, specific_context: read(specific)?, payload: read(payload)? })
     }
 }
 
-fn walk_structure(structure: &Structure, cursor: &mut Cursor<'_>, sink: &mut Sink) -> Result<Field, Stop> {
+/// The most fields of an event that are shown: a field is some 50 bytes of memory, and may be one bit in the trace.
+const MAX_FIELDS: usize = 4_000_000;
+
+struct Walker<'a> {
+    sink: Sink,
+    signed: &'a [bool],
+    fields: usize,
+}
+
+fn walk_structure(structure: &Structure, cursor: &mut Cursor<'_>, sink: &mut Walker<'_>) -> Result<Field, Stop> {
     cursor.align(structure.full_align());
     let mut members = Vec::with_capacity(structure.members.len());
     for member in &structure.members {
@@ -82,13 +90,18 @@ fn slot_of(reference: &Reference) -> u16 {
     }
 }
 
-/// Selectors compare equal as unsigned or as signed integers: a slot does not say which it is of.
-fn chosen(sink: &Sink, reference: &Reference, ranges: &[(i128, i128)]) -> bool {
+fn selected(walker: &Walker<'_>, reference: &Reference) -> i128 {
     let slot = slot_of(reference);
-    within(ranges, selector(sink, slot, false)) || within(ranges, selector(sink, slot, true))
+    let signed = walker.signed.get(usize::from(slot)).copied().unwrap_or(false);
+    selector(&walker.sink, slot, signed)
 }
 
-fn walk(class: &Class, cursor: &mut Cursor<'_>, sink: &mut Sink) -> Result<Field, Stop> {
+fn walk(class: &Class, cursor: &mut Cursor<'_>, walker: &mut Walker<'_>) -> Result<Field, Stop> {
+    walker.fields += 1;
+    if walker.fields > MAX_FIELDS {
+        return Err(Stop::Fields);
+    }
+    let sink = &mut walker.sink;
     match class {
         Class::Integer(integer) => walk_integer(integer, cursor, sink),
         Class::Float { bits, align, order } => {
@@ -102,7 +115,7 @@ fn walk(class: &Class, cursor: &mut Cursor<'_>, sink: &mut Sink) -> Result<Field
             let (from, to) = cursor.string(encoding.unit())?;
             text(cursor.window.get(from..to).unwrap_or_default(), *encoding).map(Field::Text)
         }
-        Class::Structure(structure) => walk_structure(structure, cursor, sink),
+        Class::Structure(structure) => walk_structure(structure, cursor, walker),
         Class::Array(array) => {
             cursor.align(class.align());
             let count = length(&array.length, sink);
@@ -115,7 +128,7 @@ fn walk(class: &Class, cursor: &mut Cursor<'_>, sink: &mut Sink) -> Result<Field
             let mut elements = Vec::new();
             for _ in 0..count {
                 let before = cursor.at;
-                elements.push(walk(&array.element, cursor, sink)?);
+                elements.push(walk(&array.element, cursor, walker)?);
                 if cursor.at == before {
                     break;
                 }
@@ -137,16 +150,15 @@ fn walk(class: &Class, cursor: &mut Cursor<'_>, sink: &mut Sink) -> Result<Field
             }
         }
         Class::Variant(variant) => {
-            let choice = variant.choices.iter().find(|choice| chosen(sink, &variant.selector, &choice.ranges));
+            let value = selected(walker, &variant.selector);
+            let choice = variant.choices.iter().find(|choice| within(&choice.ranges, value));
             let choice = choice.ok_or(Stop::Selector)?;
-            Ok(Field::Variant(Box::new(walk(&choice.member.class, cursor, sink)?)))
+            Ok(Field::Variant(Box::new(walk(&choice.member.class, cursor, walker)?)))
         }
         Class::Optional(optional) => {
-            let is_there = match &optional.ranges {
-                Some(ranges) => chosen(sink, &optional.selector, ranges),
-                None => selector(sink, slot_of(&optional.selector), false) != 0,
-            };
-            let field = if is_there { Some(Box::new(walk(&optional.class, cursor, sink)?)) } else { None };
+            let value = selected(walker, &optional.selector);
+            let is_there = optional.ranges.as_ref().map_or(value != 0, |ranges| within(ranges, value));
+            let field = if is_there { Some(Box::new(walk(&optional.class, cursor, walker)?)) } else { None };
             Ok(Field::Optional(field))
         }
     }

@@ -23,7 +23,7 @@ pub(crate) struct Head {
     pub(crate) clock_value: u64,
     /// Index into the plan's events.
     pub(crate) plan: usize,
-    body_at: u64,
+    pub(crate) body_at: u64,
 }
 
 /// The files of one stream, one after another in time.
@@ -97,7 +97,7 @@ impl<'t> Stream<'t> {
         let file = File::open(&path).map_err(|source| Error::io(&path, source))?;
         let file_bytes = file.metadata().map_err(|source| Error::io(&path, source))?.len();
         let sink = Sink {
-            slots: vec![0; usize::from(trace.metadata.slots)],
+            slots: vec![0; trace.metadata.slots.len()],
             out: vec![Raw::Missing; plan.packet_fields.max(plan.event_fields)],
             roles: Roles::default(),
         };
@@ -151,13 +151,14 @@ impl<'t> Stream<'t> {
         Error::stream(&self.path(), self.packet_at.saturating_add(at_bits / 8), what)
     }
 
-    fn stopped(&self, stop: Stop, at_bits: u64, what: &str) -> Error {
+    pub(crate) fn stopped(&self, stop: Stop, at_bits: u64, what: &str) -> Error {
         let why = match stop {
             Stop::Window | Stop::Packet => "goes beyond its packet",
             Stop::Selector => "has a selector that no option has",
             Stop::Leb128 => "has an integer of more than 64 bits",
             Stop::Magic => "does not begin with the magic number 0xc1fc1fc1",
             Stop::Size => "has a text that is none",
+            Stop::Fields => "has more than 4,000,000 fields",
         };
         self.error(at_bits, format!("{what} {why}"))
     }

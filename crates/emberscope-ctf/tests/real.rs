@@ -193,6 +193,8 @@ fn errors_name_the_byte_and_the_reason() {
 
 /// From, to, packets: as babeltrace2 prints them in `Discarded packets (N packets)`.
 type Lost = (i64, i64, u64);
+/// Trace, events, and what is lost of which streams.
+type Case = (&'static str, u64, &'static [(&'static str, &'static [Lost])]);
 
 /// A trace, its events, and what each of its streams lost.
 type Case = (&'static str, u64, &'static [(&'static str, &'static [Lost])]);

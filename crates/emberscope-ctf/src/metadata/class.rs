@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+/// Bytes of a name that weigh as much as a class.
+const NAME_BYTES: usize = 64;
+
 /// The order of bytes, and with it of bits, in an integer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ByteOrder {
@@ -279,16 +282,21 @@ impl Class {
         }
     }
 
-    /// How many classes it is made of.
-    pub(crate) fn size(&self) -> usize {
-        1 + match self {
-            Self::Structure(structure) => structure.members.iter().map(|member| member.class.size()).sum(),
-            Self::Array(array) => array.element.size(),
-            Self::Variant(variant) => variant.choices.iter().map(|choice| choice.member.class.size()).sum(),
-            Self::Optional(optional) => optional.class.size(),
-            Self::Integer(integer) => integer.mappings.as_ref().map_or(0, |mappings| mappings.len() / 16),
-            Self::Float { .. } | Self::String(_) | Self::Blob(_) => 0,
-        }
+    /// How many classes it is made of, with long names and many labels counted as such, and how deep it is.
+    pub(crate) fn extent(&self) -> (usize, usize) {
+        let of_member = |member: &Member| {
+            let (size, depth) = member.class.extent();
+            (size + (member.name.len() + member.raw_name.len()) / NAME_BYTES, depth)
+        };
+        let sum = |all: (usize, usize), one: (usize, usize)| (all.0.saturating_add(one.0), all.1.max(one.1));
+        let (size, depth) = match self {
+            Self::Structure(structure) => structure.members.iter().map(of_member).fold((0, 0), sum),
+            Self::Array(array) => array.element.extent(),
+            Self::Variant(variant) => variant.choices.iter().map(|choice| of_member(&choice.member)).fold((0, 0), sum),
+            Self::Optional(optional) => optional.class.extent(),
+            Self::Integer(_) | Self::Float { .. } | Self::String(_) | Self::Blob(_) => (0, 0),
+        };
+        (size.saturating_add(1), depth + 1)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The metadata of CTF 2: a sequence of JSON fragments (CTF2-SPEC-2.0, section 5).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -9,7 +9,7 @@ use super::class::{
     Array, Blob, ByteOrder, Choice, Class, Encoding, Integer, IntegerKind, Length, Mapping, Member, Optional,
     Reference, Role, Scope, Structure, Variant,
 };
-use super::{Budget, Clock, EnvironmentValue, EventClass, MAX_DEPTH, Metadata, StreamClass};
+use super::{Budget, Clock, EnvironmentValue, EventClass, MAX_CLOCKS, MAX_DEPTH, Metadata, StreamClass};
 use crate::error::Fault;
 
 type Object = Map<String, Value>;
@@ -44,6 +44,7 @@ struct Reader {
     depth: usize,
     budget: Budget,
     seen_preamble: bool,
+    streams: HashMap<u64, usize>,
 }
 
 impl Reader {
@@ -120,6 +121,9 @@ impl Reader {
         if frequency == 0 {
             return self.fault("a clock whose frequency is 0");
         }
+        if self.metadata.clocks.len() >= MAX_CLOCKS {
+            return self.fault(format!("more than {MAX_CLOCKS} clocks"));
+        }
         self.metadata.clocks.push(Clock {
             name: name.unwrap_or("").to_owned(),
             frequency,
@@ -135,7 +139,7 @@ impl Reader {
 
     fn stream(&mut self, object: &Object) -> Result<(), Fault> {
         let id = self.number(object, "id", 0)?;
-        if self.metadata.stream_class(id).is_some() {
+        if self.streams.insert(id, self.metadata.streams.len()).is_some() {
             return self.fault(format!("a second data stream class {id}"));
         }
         let clock = match object.get("default-clock-class-id").or_else(|| object.get("default-clock-class-name")) {
@@ -162,15 +166,17 @@ impl Reader {
         if !self.seen_preamble {
             return self.fault("no preamble");
         }
+        let mut seen = HashSet::new();
         for (event, offset) in std::mem::take(&mut self.events) {
             let id = event.stream_class;
-            let Some(stream) = self.metadata.streams.iter_mut().find(|stream| stream.id == id) else {
+            let found = self.streams.get(&id).and_then(|&index| self.metadata.streams.get_mut(index));
+            let Some(stream) = found else {
                 return Err(Fault::new(
                     offset,
                     format!("an event record class of data stream class {id}, which there is not"),
                 ));
             };
-            if stream.events.iter().any(|other| other.id == event.id) {
+            if !seen.insert((id, event.id)) {
                 return Err(Fault::new(offset, format!("a second event record class {} in {id}", event.id)));
             }
             stream.events.push(event);
@@ -290,11 +296,12 @@ impl Reader {
 
     fn structure(&mut self, object: &Object) -> Result<Class, Fault> {
         let mut members: Vec<Member> = Vec::new();
+        let mut names = HashSet::new();
         let found = object.get("member-classes").or_else(|| object.get("members"));
         for member in found.and_then(Value::as_array).into_iter().flatten() {
             let Value::Object(member) = member else { return self.fault("a member must be an object") };
             let member = self.member(member)?;
-            if members.iter().any(|other| other.name == member.name) {
+            if !names.insert(member.name.clone()) {
                 return self.fault(format!("a second member `{}`", member.name));
             }
             members.push(member);

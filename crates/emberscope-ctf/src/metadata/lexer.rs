@@ -1,5 +1,6 @@
 //! Tokens of TSDL, CTF 1.8's language for metadata (CTF 1.8, appendix C).
 
+use super::MAX_TOKENS;
 use crate::error::Fault;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +23,9 @@ pub(super) fn tokens(text: &str) -> Result<Vec<(Token, usize)>, Fault> {
     let mut found = Vec::new();
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
+        if found.len() > MAX_TOKENS {
+            return Err(Fault::new(at, format!("more than {MAX_TOKENS} words and signs")));
+        }
         let rest = &bytes[at..];
         if byte.is_ascii_whitespace() || byte == 0x0b {
             at += 1;

@@ -19,8 +19,12 @@ use crate::error::{Error, Fault};
 const MAX_CLASSES: usize = 1_000_000;
 /// The deepest nesting of blocks and field classes.
 const MAX_DEPTH: usize = 64;
-/// The most bytes of metadata.
-const MAX_BYTES: u64 = 256 << 20;
+/// The most clocks.
+const MAX_CLOCKS: usize = 1024;
+/// The most bytes of metadata: those of a kernel with all its tracepoints and system calls are some 4 MiB.
+const MAX_BYTES: u64 = 32 << 20;
+/// The most tokens of TSDL: some 50 bytes of memory each.
+const MAX_TOKENS: usize = 4 << 20;
 
 /// A clock, and how its values become times.
 #[derive(Debug, Clone, PartialEq)]
@@ -138,8 +142,8 @@ pub(crate) struct Metadata {
     pub(crate) clocks: Vec<Clock>,
     pub(crate) packet_header: Structure,
     pub(crate) streams: Vec<StreamClass>,
-    /// How many integers other fields refer to.
-    pub(crate) slots: u16,
+    /// The integers that other fields refer to: whether each is signed.
+    pub(crate) slots: Vec<bool>,
 }
 
 impl Default for Metadata {
@@ -151,7 +155,7 @@ impl Default for Metadata {
             clocks: Vec::new(),
             packet_header: Structure::default(),
             streams: Vec::new(),
-            slots: 0,
+            slots: Vec::new(),
         }
     }
 }
@@ -161,7 +165,7 @@ impl Metadata {
     pub(crate) fn read(path: &Path) -> Result<Self, Error> {
         let size = std::fs::metadata(path).map_err(|source| Error::io(path, source))?.len();
         if size > MAX_BYTES {
-            return Err(Error::stream(path, MAX_BYTES, "metadata of more than 256 MiB"));
+            return Err(Error::stream(path, MAX_BYTES, "metadata of more than 32 MiB"));
         }
         let bytes = std::fs::read(path).map_err(|source| Error::io(path, source))?;
         Self::from_bytes(&bytes, path)
@@ -190,7 +194,11 @@ pub(crate) struct Budget(usize);
 
 impl Budget {
     pub(crate) fn spend(&mut self, class: &Class, offset: usize) -> Result<(), Fault> {
-        self.0 = self.0.saturating_add(class.size());
+        let (size, depth) = class.extent();
+        if depth > MAX_DEPTH {
+            return Err(Fault::new(offset, format!("nested more than {MAX_DEPTH} deep")));
+        }
+        self.0 = self.0.saturating_add(size);
         if self.0 > MAX_CLASSES {
             return Err(Fault::new(offset, format!("more than {MAX_CLASSES} field classes")));
         }

@@ -4,25 +4,31 @@ use super::class::{Class, Length, Mapping, Member, Reference, Scope, Structure};
 use super::{EventClass, Metadata, StreamClass};
 use crate::error::Fault;
 
+/// The most names that are looked at: hostile metadata would have billions.
+const MAX_WORK: usize = 50_000_000;
+
+/// What one range of an option counts as, which is kept.
+const RANGE_WORK: usize = 32;
+
 /// From a root down: indices of members and choices; 0 into the element of an array or the class of an optional.
 type Path = Vec<usize>;
 
 /// Replaces every reference by a slot; checks what is referred to.
 pub(super) fn resolve(mut metadata: Metadata) -> Result<Metadata, Fault> {
-    let mut slots = 0;
+    let (mut slots, mut work) = (Vec::new(), 0);
     let header = &mut metadata.packet_header;
     let mut none = (StreamClass::default(), None);
-    resolve_scope(header, &mut none.0, &mut none.1, Scope::PacketHeader, &mut slots)?;
+    resolve_scope(header, &mut none.0, &mut none.1, Scope::PacketHeader, &mut slots, &mut work)?;
     for stream in &mut metadata.streams {
         stream.clock = clock_of(stream, &metadata.clocks)?;
         for scope in [Scope::PacketContext, Scope::EventHeader, Scope::StreamEventContext] {
-            resolve_scope(header, stream, &mut None, scope, &mut slots)?;
+            resolve_scope(header, stream, &mut None, scope, &mut slots, &mut work)?;
         }
         let events = std::mem::take(&mut stream.events);
         for event in events {
             let mut event = Some(event);
             for scope in [Scope::EventContext, Scope::Payload] {
-                resolve_scope(header, stream, &mut event, scope, &mut slots)?;
+                resolve_scope(header, stream, &mut event, scope, &mut slots, &mut work)?;
             }
             stream.events.extend(event);
         }
@@ -89,7 +95,8 @@ fn resolve_scope(
     stream: &mut StreamClass,
     event: &mut Option<EventClass>,
     scope: Scope,
-    slots: &mut u16,
+    slots: &mut Vec<bool>,
+    work: &mut usize,
 ) -> Result<(), Fault> {
     let mut roots = Roots { header, stream, event };
     let Some(root) = roots.get(scope) else { return Ok(()) };
@@ -100,14 +107,21 @@ fn resolve_scope(
             Reference::Names { offset, .. } | Reference::Location { offset, .. } => *offset,
             Reference::Slot(_) => continue,
         };
-        let (target_scope, target_path) = locate(&mut roots, scope, &path, &reference)?;
+        let (target_scope, target_path) = locate(&mut roots, scope, &path, &reference, work)?;
+        if *work > MAX_WORK {
+            return Err(Fault::new(offset, "too many lengths and selectors among too many names"));
+        }
+        if (target_scope, target_path.as_slice()) >= (scope, path.as_slice()) {
+            return Err(Fault::new(offset, "a length or a selector that comes behind what it is for"));
+        }
         let target = roots.get(target_scope).and_then(|root| class_at(root, &target_path));
         let Some(Class::Integer(integer)) = target else {
             return Err(Fault::new(offset, "what a length or a selector refers to is not an integer"));
         };
         if integer.slot.is_none() {
-            integer.slot = Some(*slots);
-            *slots = slots.checked_add(1).ok_or_else(|| Fault::new(offset, "too many lengths and selectors"))?;
+            let slot = u16::try_from(slots.len()).map_err(|_| Fault::new(offset, "too many lengths and selectors"))?;
+            integer.slot = Some(slot);
+            slots.push(integer.signed);
         }
         let slot = integer.slot.unwrap_or_default();
         let (signed, mappings) = (integer.signed, integer.mappings.clone());
@@ -133,7 +147,12 @@ fn resolve_scope(
                         let Some(mappings) = mappings.as_ref() else {
                             return Err(Fault::new(offset, "the selector of a variant is not an enumeration"));
                         };
+                        *work = work.saturating_add(mappings.len());
+                        if *work > MAX_WORK {
+                            return Err(Fault::new(offset, "too many options of too many labels"));
+                        }
                         choice.ranges = ranges(mappings, &choice.member);
+                        *work = work.saturating_add(choice.ranges.len() * RANGE_WORK);
                     }
                 }
             }
@@ -209,32 +228,35 @@ fn class_at<'a>(root: &'a mut Structure, path: &[usize]) -> Option<&'a mut Class
     rest.iter().try_fold(class, |class, &index| step(class, index))
 }
 
-/// The structures around a field from the root inwards: the path of each, and its members with the index of the one that
-/// the field is in.
-fn around(root: &mut Structure, path: &[usize]) -> Vec<(Path, Structure, usize)> {
+/// The structures around a field from the root inwards: the path of each, and the index of the member that the field is in.
+fn around(root: &mut Structure, path: &[usize]) -> Vec<(Path, usize)> {
     let mut all = Vec::new();
-    for depth in 0..path.len() {
-        let (before, index) = (&path[..depth], path[depth]);
-        if depth == 0 {
-            all.push((Vec::new(), shallow(root), index));
-        } else if let Some(Class::Structure(structure)) = class_at(root, before) {
-            all.push((before.to_vec(), shallow(structure), index));
+    for (depth, index) in path.iter().enumerate() {
+        let before = &path[..depth];
+        if depth == 0 || matches!(class_at(root, before), Some(Class::Structure(_))) {
+            all.push((before.to_vec(), *index));
         }
     }
     all
 }
 
-/// A structure's names alone, which are all that looking up needs.
-fn shallow(structure: &Structure) -> Structure {
-    let bare = |member: &Member| Member {
-        name: member.name.clone(),
-        raw_name: member.raw_name.clone(),
-        class: Class::Structure(Structure::default()),
-    };
-    Structure { members: structure.members.iter().map(bare).collect(), align: structure.align }
+fn members_at<'a>(root: &'a mut Structure, path: &[usize]) -> &'a [Member] {
+    if path.is_empty() {
+        return &root.members;
+    }
+    match class_at(root, path) {
+        Some(Class::Structure(structure)) => &structure.members,
+        _ => &[],
+    }
 }
 
-fn locate(roots: &mut Roots<'_>, scope: Scope, path: &Path, reference: &Reference) -> Result<(Scope, Path), Fault> {
+fn locate(
+    roots: &mut Roots<'_>,
+    scope: Scope,
+    path: &Path,
+    reference: &Reference,
+    work: &mut usize,
+) -> Result<(Scope, Path), Fault> {
     match reference {
         Reference::Slot(_) => Err(Fault::new(0, "looked up already")),
         Reference::Location { origin, path: names, offset } => {
@@ -249,7 +271,7 @@ fn locate(roots: &mut Roots<'_>, scope: Scope, path: &Path, reference: &Referenc
                     None => at = ancestors.pop().ok_or_else(lost)?.0,
                     Some(name) => {
                         let root = roots.get(target).ok_or_else(lost)?;
-                        at = down(root, at, name).ok_or_else(lost)?;
+                        at = down(root, at, name, work).ok_or_else(lost)?;
                     }
                 }
             }
@@ -273,13 +295,14 @@ fn locate(roots: &mut Roots<'_>, scope: Scope, path: &Path, reference: &Referenc
             };
             if let Some((target, rest)) = absolute {
                 let root = roots.get(target).ok_or_else(lost)?;
-                return descend(root, Vec::new(), rest).map(|at| (target, at)).ok_or_else(lost);
+                return descend(root, Vec::new(), rest, work).map(|at| (target, at)).ok_or_else(lost);
             }
             let root = roots.get(scope).ok_or_else(lost)?;
-            for (at, structure, index) in around(root, path).into_iter().rev() {
-                let before = structure.members.get(..index).unwrap_or_default();
+            for (at, index) in around(root, path).into_iter().rev() {
+                *work = work.saturating_add(index);
+                let before = members_at(root, &at).get(..index).unwrap_or_default();
                 if before.iter().any(|member| called(member, words[0])) {
-                    return descend(root, at, &words).map(|at| (scope, at)).ok_or_else(lost);
+                    return descend(root, at, &words, work).map(|at| (scope, at)).ok_or_else(lost);
                 }
             }
             let earlier = [
@@ -290,7 +313,7 @@ fn locate(roots: &mut Roots<'_>, scope: Scope, path: &Path, reference: &Referenc
                 Scope::PacketHeader,
             ];
             for target in earlier.into_iter().filter(|target| *target < scope) {
-                if let Some(at) = roots.get(target).and_then(|root| descend(root, Vec::new(), &words)) {
+                if let Some(at) = roots.get(target).and_then(|root| descend(root, Vec::new(), &words, work)) {
                     return Ok((target, at));
                 }
             }
@@ -303,13 +326,14 @@ fn called(member: &Member, name: &str) -> bool {
     member.raw_name == name || member.name == name
 }
 
-fn descend(root: &mut Structure, at: Path, names: &[&str]) -> Option<Path> {
-    names.iter().try_fold(at, |at, name| down(root, at, name))
+fn descend(root: &mut Structure, at: Path, names: &[&str], work: &mut usize) -> Option<Path> {
+    names.iter().try_fold(at, |at, name| down(root, at, name, work))
 }
 
 /// One name further down; through arrays and optionals to the structure in them.
-fn down(root: &mut Structure, mut at: Path, name: &str) -> Option<Path> {
-    let find = |structure: &Structure| {
+fn down(root: &mut Structure, mut at: Path, name: &str, work: &mut usize) -> Option<Path> {
+    let mut find = |structure: &Structure| {
+        *work = work.saturating_add(structure.members.len());
         let exact = structure.members.iter().position(|member| member.raw_name == name);
         exact.or_else(|| structure.members.iter().position(|member| member.name == name))
     };

@@ -1,10 +1,10 @@
 //! The blocks of TSDL: trace, env, clock, stream, event (CTF 1.8, section 7).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::class::{ByteOrder, Class, Structure};
 use super::lexer::{Token, tokens};
-use super::{Budget, Clock, EnvironmentValue, EventClass, MAX_DEPTH, Metadata, StreamClass, roles};
+use super::{Budget, Clock, EnvironmentValue, EventClass, MAX_CLOCKS, MAX_DEPTH, Metadata, StreamClass, roles};
 use crate::error::Fault;
 
 /// Reads TSDL.
@@ -20,6 +20,7 @@ pub(super) fn parse(text: &str, packets: Option<ByteOrder>) -> Result<Metadata, 
         metadata: Metadata::default(),
         events: Vec::new(),
         seen_trace: false,
+        streams: HashMap::new(),
     };
     parser.metadata.order = parser.order;
     while parser.peek() != &Token::End {
@@ -61,6 +62,7 @@ pub(super) struct Parser {
     metadata: Metadata,
     events: Vec<(EventClass, Option<u64>, usize)>,
     seen_trace: bool,
+    streams: HashMap<u64, usize>,
 }
 
 /// What an attribute of a block is set to.
@@ -341,6 +343,9 @@ impl Parser {
         if self.metadata.clocks.iter().any(|other| other.name == clock.name) {
             return Err(Fault::new(start, format!("a second clock `{}`", clock.name)));
         }
+        if self.metadata.clocks.len() >= MAX_CLOCKS {
+            return Err(Fault::new(start, format!("more than {MAX_CLOCKS} clocks")));
+        }
         self.metadata.clocks.push(clock);
         Ok(())
     }
@@ -364,7 +369,7 @@ impl Parser {
                 Statement::Set(..) | Statement::Declaration => {}
             }
         }
-        if self.metadata.stream_class(stream.id).is_some() {
+        if self.streams.insert(stream.id, self.metadata.streams.len()).is_some() {
             return Err(Fault::new(start, format!("a second stream {}", stream.id)));
         }
         self.metadata.streams.push(stream);
@@ -413,16 +418,18 @@ impl Parser {
         let mut metadata = self.metadata;
         if metadata.streams.is_empty() && !self.events.is_empty() {
             metadata.streams.push(StreamClass::default());
+            self.streams.insert(0, 0);
         }
+        let mut seen = HashSet::new();
         for (mut event, stream, at) in std::mem::take(&mut self.events) {
             let only = metadata.streams.first().map_or(0, |stream| stream.id);
             event.stream_class = stream.unwrap_or(only);
             let id = event.stream_class;
-            let Some(index) = metadata.stream_class(id) else {
+            let found = self.streams.get(&id).and_then(|&index| metadata.streams.get_mut(index));
+            let Some(found) = found else {
                 return Err(Fault::new(at, format!("an event of stream {id}, which there is not")));
             };
-            let Some(found) = metadata.streams.get_mut(index) else { continue };
-            if found.events.iter().any(|other| other.id == event.id) {
+            if !seen.insert((id, event.id)) {
                 return Err(Fault::new(at, format!("a second event {} in stream {id}", event.id)));
             }
             found.events.push(event);

@@ -1,8 +1,9 @@
 //! Types of TSDL: integers, enumerations, structures, variants, and names for them (CTF 1.8, sections 4 and C).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::MAX_DEPTH;
 use super::class::{
     Array, ByteOrder, Choice, Class, Encoding, Integer, Length, Mapping, Member, Reference, Structure, Variant,
 };
@@ -23,7 +24,9 @@ impl Parser {
             self.at += 1;
             let class = self.type_of_field()?;
             loop {
+                let at = self.offset();
                 let (name, class) = self.declarator(class.clone())?;
+                self.budget.spend(&class, at)?;
                 self.define(name, class);
                 if !self.takes(",") {
                     break;
@@ -103,6 +106,9 @@ impl Parser {
         let mut lengths = Vec::new();
         while self.takes("[") {
             let offset = self.offset();
+            if lengths.len() >= MAX_DEPTH {
+                return self.fault(format!("an array of more than {MAX_DEPTH} dimensions"));
+            }
             lengths.push(if matches!(self.peek(), Token::Name(_)) {
                 Length::Of(Reference::Names { path: self.path()?, offset })
             } else {
@@ -285,6 +291,7 @@ impl Parser {
         self.descend()?;
         self.types.push(HashMap::new());
         let mut members: Vec<Member> = Vec::new();
+        let mut names = HashSet::new();
         while !self.takes("}") {
             if self.takes(";") {
                 continue;
@@ -301,7 +308,7 @@ impl Parser {
                 let at = self.offset();
                 let (name, class) = self.declarator(class.clone())?;
                 self.budget.spend(&class, at)?;
-                if members.iter().any(|member| member.raw_name == name) {
+                if !names.insert(name.clone()) {
                     return Err(Fault::new(at, format!("a second field `{name}`")));
                 }
                 members.push(Member::new(name, class, true));
@@ -349,7 +356,10 @@ impl Parser {
         self.at += 1;
         let name = if matches!(self.peek(), Token::Name(_)) { Some(self.name()?) } else { None };
         let base = if self.takes(":") {
-            self.bare_type()?
+            self.descend()?;
+            let base = self.bare_type()?;
+            self.depth -= 1;
+            base
         } else if matches!(self.peek(), Token::Sign("{")) {
             self.look_up("int")?
         } else {
