@@ -107,8 +107,11 @@ fn read(folder: &Path) -> u64 {
     number
 }
 
+/// A trace's folder, and its files by name.
+type Small = (PathBuf, Vec<(String, Vec<u8>)>);
+
 /// The small traces that must be read, each as its files.
-fn small() -> Vec<(PathBuf, Vec<(String, Vec<u8>)>)> {
+fn small() -> Vec<Small> {
     let Some(root) = shared("ctf/succeed") else { return Vec::new() };
     let mut all = Vec::new();
     for folder in folders(&root).iter().flat_map(|folder| discover(folder).unwrap()) {
