@@ -196,9 +196,6 @@ type Lost = (i64, i64, u64);
 /// Trace, events, and what is lost of which streams.
 type Case = (&'static str, u64, &'static [(&'static str, &'static [Lost])]);
 
-/// A trace, its events, and what each of its streams lost.
-type Case = (&'static str, u64, &'static [(&'static str, &'static [Lost])]);
-
 #[test]
 fn lost_packets_are_those_that_babeltrace2_prints() {
     let Some(root) = shared("ctf/packet-seq-num") else { return };
