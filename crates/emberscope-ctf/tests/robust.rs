@@ -247,7 +247,7 @@ fn hostile_metadata_end_in_an_error_soon() {
         ("too many fields", event(&wide(1_100_000)), "more than 1000000 field classes"),
         ("a large context of many events", contexts, "events"),
         ("many sequences", sequences, ""),
-        ("variants of many labels", variants, "too many options of too many labels"),
+        ("variants of many labels", variants, "too many"),
         ("signs", format!("{HEAD}{}", ";".repeat(9 << 20)), "words and signs"),
         (
             "clocks",
