@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,6 +38,8 @@ RESAMPLES = 10_000
 SETTLE_S = 0.3
 # The long block that bytes are counted in.
 BYTES_BLOCKS = 8
+# What is compared, by the word of `--only`.
+KINDS = (("user", "user space"), ("kernel", "user space and kernel (light)"), ("idle", "plugin loaded, nobody listens"))
 
 
 @dataclass(frozen=True)
@@ -220,6 +223,7 @@ def main() -> None:
     """Measure and print; `--json` keeps every pair."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=int, default=20, help="pairs of each comparison (10 at least)")
+    parser.add_argument("--only", choices=[kind for kind, _ in KINDS], help="one comparison, and nothing else")
     parser.add_argument("--tasks", type=int, default=40, help="tasks of a block")
     parser.add_argument("--master", default="local-cluster[2,1,1024]")
     parser.add_argument("--slots", type=int, default=2, help="tasks that run at once with that master")
@@ -234,19 +238,23 @@ def main() -> None:
             options.emberscope, jar, options.python.absolute(), options.master, options.slots, options.tasks, work
         )
         stack.enter_context(lttng.daemon())
-        found = []
+        found, bytes_written = [], {}
         with Application(setting, plugin=True) as application:
             print(f"{setting.master}, blocks of {setting.tasks} tasks, {application.rows:,} rows a task", flush=True)
-            for name, kernel in (("user space", False), ("user space and kernel (light)", True)):
+            for kind, name in KINDS:
+                if options.only not in (None, kind):
+                    continue
                 application.calibrate()
-                on = lambda kernel=kernel: traced_block(setting, application, kernel=kernel)  # noqa: E731
-                found.append(told(name, pairs(options.pairs, application.block, on)))
-            application.calibrate()
-            bytes_written = volume(setting, application)
-            with Application(setting, plugin=False) as without:
+                if kind == "idle":
+                    with Application(setting, plugin=False) as without:
+                        off = partial(without.block, application.rows)
+                        found.append(told(name, pairs(options.pairs, off, application.block)))
+                else:
+                    on = partial(traced_block, setting, application, kernel=kind == "kernel")
+                    found.append(told(name, pairs(options.pairs, application.block, on)))
+            if options.only is None:
                 application.calibrate()
-                off = lambda: without.block(application.rows)  # noqa: E731
-                found.append(told("plugin loaded, nobody listens", pairs(options.pairs, off, application.block)))
+                bytes_written = volume(setting, application)
     if options.json:
         options.json.write_text(json.dumps({"comparisons": found, "bytes": bytes_written}, indent=1) + "\n")
 
